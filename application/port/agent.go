@@ -1,0 +1,37 @@
+package port
+
+import (
+	"context"
+	"time"
+
+	"arcbox/domain"
+)
+
+// Agents connects to guest agents.
+type Agents interface {
+	// Connect waits until the agent of the guest behind d answers, exchanges
+	// hellos and starts the streams of status and logs. It retries until ctx
+	// ends; the error then says what the last attempt met. A protocol mismatch
+	// is domain.ErrProtocol at once, and says which side to update. The caller
+	// owns the session.
+	Connect(ctx context.Context, name domain.MachineName, d Dialer) (AgentSession, error)
+}
+
+// AgentSession is a live connection to one guest agent.
+type AgentSession interface {
+	Hello() domain.AgentHello
+	// Status returns the newest pushed status and a channel that is closed when
+	// a newer one is there.
+	Status() (domain.GuestStatus, <-chan struct{})
+	// Done is closed when the agent is gone: connection lost, or silent for
+	// three heartbeats.
+	Done() <-chan struct{}
+	// Err is the reason, valid after Done; it wraps domain.ErrAgentLost unless
+	// the session was closed.
+	Err() error
+	// Shutdown asks the guest to stop its services within grace and power off.
+	// It returns when the agent has accepted.
+	Shutdown(ctx context.Context, grace time.Duration) error
+	// Close ends the session and waits for its goroutines; the guest goes on.
+	Close() error
+}

@@ -1,0 +1,7 @@
+// Package port declares what the use-cases need from the world (driven ports)
+// and what they offer to those who drive them (driving ports). Each port is
+// small; capabilities that only some implementations have are interfaces of
+// their own, found by type assertion.
+package port
+
+//go:generate go tool mockgen -destination=mock/port.go -package=mock arcbox/application/port AgentSession,Agents,AssetCache,AssetSource,Balloon,BootAssets,Dialer,Disks,Engine,Engines,EventPublisher,Hypervisor,LogFiles,MachineStore,NetworkLink,Networks,Stream,System,VM,VsockDevice,VsockDevices
