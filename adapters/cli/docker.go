@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+func (c *command) docker() *cobra.Command {
+	enable := &cobra.Command{
+		Use: "enable", Short: "Make arcbox the current Docker context", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d, err := c.deps.Docker(c.overrides())
+			if err != nil {
+				return err
+			}
+			if err := d.Enable(cmd.Context()); err != nil {
+				return err
+			}
+			return c.dockerStatus(cmd, d)
+		},
+	}
+	disable := &cobra.Command{
+		Use: "disable", Short: "Give the current Docker context back", Args: noArgs,
+		Long: "Make the context current that was so before arcbox docker enable. It changes nothing when another context is current by now.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d, err := c.deps.Docker(c.overrides())
+			if err != nil {
+				return err
+			}
+			if changed, err := d.Disable(cmd.Context()); err != nil {
+				return err
+			} else if !changed {
+				c.narrate("arcbox was not the current context: nothing changed")
+			}
+			return c.dockerStatus(cmd, d)
+		},
+	}
+	status := &cobra.Command{
+		Use: "status", Short: "Show the Docker context", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d, err := c.deps.Docker(c.overrides())
+			if err != nil {
+				return err
+			}
+			return c.dockerStatus(cmd, d)
+		},
+	}
+	return group("docker", "Use ArcBox from the docker command line", `Use ArcBox from the docker command line, through the Docker context "arcbox".
+Without a context, DOCKER_HOST=unix://<data>/run/docker.sock does the same.`, enable, disable, status)
+}
+
+func (c *command) dockerStatus(cmd *cobra.Command, d DockerContext) error {
+	st, err := d.Status(cmd.Context())
+	if err != nil {
+		return err
+	}
+	return c.print(st, func(w io.Writer) {
+		state := "absent"
+		switch {
+		case st.Current:
+			state = "current"
+		case st.ContextExists:
+			state = "there, not current"
+		}
+		row(w, "context arcbox", state)
+		socket := st.SocketPath
+		if !st.SocketExists {
+			socket += " (absent: the daemon is not running)"
+		}
+		row(w, "socket", socket)
+		if st.Overridden != "" {
+			row(w, "note", fmt.Sprintf("%s is set and wins over the context", st.Overridden))
+		}
+	})
+}

@@ -1,0 +1,119 @@
+package grpc
+
+import (
+	"context"
+	"os"
+	"runtime"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	arcboxv1 "arcbox/api/arcbox/v1"
+	"arcbox/application/port"
+	"arcbox/domain"
+)
+
+// APIVersion is the version of package arcbox.v1.
+const APIVersion = "1.0"
+
+// Build says what was built.
+type Build struct{ Version, Commit, Time string }
+
+// Paths are what GetInfo reports of the daemon's files.
+type Paths struct{ DataDir, DockerSocket, GRPCSocket string }
+
+// SystemService is arcbox.v1.SystemService.
+type SystemService struct {
+	arcboxv1.UnimplementedSystemServiceServer
+	system  port.System
+	build   Build
+	paths   Paths
+	started time.Time
+	// closing ends the streams, so that a shutdown need not wait for their clients.
+	closing context.Context
+}
+
+// NewSystemService serves the system use-case. Streams end when closing does.
+func NewSystemService(closing context.Context, system port.System, build Build, paths Paths) *SystemService {
+	return &SystemService{system: system, build: build, paths: paths, started: time.Now(), closing: closing}
+}
+
+// Register implements Service.
+func (s *SystemService) Register(r grpc.ServiceRegistrar) { arcboxv1.RegisterSystemServiceServer(r, s) }
+
+// GetVersion implements the method of that name.
+func (s *SystemService) GetVersion(context.Context, *arcboxv1.GetVersionRequest) (*arcboxv1.GetVersionResponse, error) {
+	return &arcboxv1.GetVersionResponse{Version: s.build.Version, ApiVersion: APIVersion, MinApiVersion: APIVersion,
+		GitCommit: s.build.Commit, BuildTime: s.build.Time, Os: runtime.GOOS, Arch: runtime.GOARCH, GoVersion: runtime.Version()}, nil
+}
+
+// Ping implements the method of that name.
+func (s *SystemService) Ping(context.Context, *arcboxv1.SystemPingRequest) (*arcboxv1.SystemPingResponse, error) {
+	return &arcboxv1.SystemPingResponse{ApiVersion: APIVersion, BuildVersion: s.build.Version}, nil
+}
+
+// GetInfo implements the method of that name.
+func (s *SystemService) GetInfo(context.Context, *arcboxv1.GetInfoRequest) (*arcboxv1.GetInfoResponse, error) {
+	return &arcboxv1.GetInfoResponse{Pid: int64(os.Getpid()), StartedAt: timestamppb.New(s.started),
+		DataDir: s.paths.DataDir, DockerSocket: s.paths.DockerSocket, GrpcSocket: s.paths.GRPCSocket,
+		Setup: setupStatus(s.system.Setup()), Version: s.build.Version,
+		Vms: []*arcboxv1.VmInfo{vmInfo(domain.RoleNative, s.system.VM(domain.RoleNative))}}, nil
+}
+
+// GetSetupStatus implements the method of that name.
+func (s *SystemService) GetSetupStatus(context.Context, *arcboxv1.GetSetupStatusRequest) (*arcboxv1.SetupStatus, error) {
+	return setupStatus(s.system.Setup()), nil
+}
+
+// WatchSetupStatus implements the method of that name.
+func (s *SystemService) WatchSetupStatus(_ *arcboxv1.WatchSetupStatusRequest, stream grpc.ServerStreamingServer[arcboxv1.SetupStatus]) error {
+	ctx, cancel := s.streamContext(stream.Context())
+	defer cancel()
+	return s.ended(stream.Context(), s.system.WatchSetup(ctx, func(st domain.SetupStatus) error { return stream.Send(setupStatus(st)) }))
+}
+
+// Events implements the method of that name.
+func (s *SystemService) Events(_ *arcboxv1.EventsRequest, stream grpc.ServerStreamingServer[arcboxv1.Event]) error {
+	ctx, cancel := s.streamContext(stream.Context())
+	defer cancel()
+	return s.ended(stream.Context(), s.system.Watch(ctx, func(e domain.Event, missed int) error {
+		return stream.Send(&arcboxv1.Event{Time: timestamppb.New(e.Time), Kind: string(e.Kind), Machine: string(e.Machine),
+			Detail: e.Detail, Missed: uint32(missed)})
+	}))
+}
+
+func (s *SystemService) streamContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(s.closing, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// ended tells a stream that the daemon's shutdown ended from one that failed.
+func (s *SystemService) ended(client context.Context, err error) error {
+	if s.closing.Err() != nil && client.Err() == nil {
+		return nil
+	}
+	return err
+}
+
+func setupStatus(s domain.SetupStatus) *arcboxv1.SetupStatus {
+	return &arcboxv1.SetupStatus{Phase: arcboxv1.SetupPhase(s.Phase), Message: s.Message, Error: s.Error, VmRunning: s.VMRunning,
+		DnsResolverInstalled: s.DNSResolverInstalled, DockerSocketLinked: s.DockerSocketLinked,
+		RouteInstalled: s.RouteInstalled, DockerToolsInstalled: s.DockerToolsInstalled}
+}
+
+func vmInfo(role domain.Role, v domain.VMStatus) *arcboxv1.VmInfo {
+	info := &arcboxv1.VmInfo{Role: string(role), Machine: string(v.Machine), State: string(v.State), Reason: v.Reason,
+		Generation: v.Generation, Cpus: uint32(v.CPUs), MemoryMib: uint64(v.Memory), Driver: v.Hypervisor.Driver,
+		DriverVersion: v.Hypervisor.Version, Accelerator: string(v.Hypervisor.Accelerator), AcceleratorReason: v.Hypervisor.Reason,
+		Kernel: v.Hello.Kernel, AgentVersion: v.Hello.Version, EngineReady: v.Guest.EngineReady,
+		EngineVersion: v.Guest.EngineVersion, EngineApiVersion: v.Guest.EngineAPI}
+	if !v.StartedAt.IsZero() {
+		info.StartedAt = timestamppb.New(v.StartedAt)
+	}
+	for _, g := range v.Guest.Services {
+		info.Services = append(info.Services, &arcboxv1.GuestService{Name: g.Name, State: string(g.State), Detail: g.Detail, Restarts: uint32(g.Restarts)})
+	}
+	return info
+}
