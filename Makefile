@@ -1,0 +1,105 @@
+# ArcBox. `make help` lists what can be made.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS   += --no-builtin-rules
+
+VERSION     := 0.1.0
+COMMIT      := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+# The commit's time, so that building twice gives the same bytes.
+BUILD_TIME  := $(shell TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null || echo unknown)
+CACHE       := $(or $(ARCBOX_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/arcbox)
+MANIFEST    := build/assets/manifest.json
+
+# What the binary pins: the manifest of the asset set that was built here.
+PIN_SHA256   = $(shell [ -f $(MANIFEST) ] && sha256sum $(MANIFEST) | cut -d' ' -f1)
+PIN_VERSION  = $(shell [ -f $(MANIFEST) ] && sed -n 's/.*"asset_version": *"\([^"]*\)".*/\1/p' $(MANIFEST) | head -n1)
+PIN_SOURCE   = $(shell [ -f $(MANIFEST) ] && echo "file://$(CURDIR)/build/assets")
+LDFLAGS      = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.buildTime=$(BUILD_TIME) \
+               -X main.assetVersion=$(PIN_VERSION) -X main.assetManifest=$(PIN_SHA256) -X main.assetSource=$(PIN_SOURCE)
+GOBUILD      = CGO_ENABLED=0 go build -trimpath -buildvcs=false
+
+# Tools are built from pinned versions, outside the clone.
+BUF_VERSION      := v1.75.0
+GENGO_VERSION    := v1.36.12
+GENGRPC_VERSION  := v1.6.2
+GOLANGCI_VERSION := v2.15.0
+TOOLS        := $(CACHE)/tools
+BUF          := $(TOOLS)/buf-$(BUF_VERSION)/buf
+GENGO        := $(TOOLS)/protoc-gen-go-$(GENGO_VERSION)/protoc-gen-go
+GENGRPC      := $(TOOLS)/protoc-gen-go-grpc-$(GENGRPC_VERSION)/protoc-gen-go-grpc
+GOLANGCI     := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)/golangci-lint
+
+.PHONY: help
+help: ## Print the targets.
+	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-14s %s\n", $$1, $$2}' Makefile
+
+.PHONY: deps
+deps: ## Install the distribution's packages that building, running and testing needs.
+	@images/deps.sh
+
+.PHONY: build-agent
+build-agent: ## Build bin/arcbox-agent, the program that runs inside the virtual machine.
+	@mkdir -p bin
+	$(GOBUILD) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/arcbox-agent ./cmd/arcbox-agent
+
+.PHONY: build
+build: build-agent ## Build bin/arcbox and bin/arcbox-agent.
+	$(GOBUILD) -ldflags "$(LDFLAGS)" -o bin/arcbox ./cmd/arcbox
+
+.PHONY: guest
+guest: deps build-agent ## Build the guest into build/assets and build/images, the docker client, and bin/arcbox that pins them.
+	@images/build.sh
+	@$(MAKE) --no-print-directory build
+
+.PHONY: quickstart
+quickstart: ## From nothing to a container: packages, build, guest, daemon, demo image.
+	@scripts/quickstart.sh
+
+.PHONY: test
+test: deps guest lint unit e2e ## Everything: lint, unit tests, and the end-to-end tests on a real virtual machine.
+
+.PHONY: unit
+unit: ## The tests that need no virtual machine, with the race detector.
+	go test -race -timeout 15m $$(go list ./... | grep -v '^arcbox/test/e2e')
+
+.PHONY: e2e
+e2e: guest ## The end-to-end tests: the real kernel, agent and dockerd under the real docker client.
+	ARCBOX_TEST_BIN=$(CURDIR)/bin go test -count=1 -timeout 60m -v ./test/e2e/... | $(CURDIR)/scripts/test-summary.sh
+
+.PHONY: lint
+lint: $(GOLANGCI) $(BUF) ## Check the house rules: linters, generated code, modules, licences.
+	go vet ./...
+	$(GOLANGCI) run ./...
+	cd api && $(BUF) lint
+	@scripts/check-generated.sh
+	go mod tidy -diff
+	@$(MAKE) --no-print-directory check-darwin
+
+.PHONY: generate
+generate: $(BUF) $(GENGO) $(GENGRPC) ## Generate the code of api/ and the mocks of the ports.
+	cd api && PATH="$(dir $(GENGO)):$(dir $(GENGRPC)):$$PATH" $(BUF) generate
+	go generate ./application/port/
+
+.PHONY: check-darwin
+check-darwin: ## Type-check what is built for macOS.
+	go test -count=1 ./test/darwin
+
+.PHONY: bench
+bench: guest ## Measure against peers in the same run; the figures are in bench/RESULTS.md.
+	ARCBOX_TEST_BIN=$(CURDIR)/bin bench/run.sh
+
+.PHONY: clean
+clean: ## Remove what was built in this clone; caches outside it stay.
+	rm -rf bin build
+
+$(BUF):
+	@echo "building buf $(BUF_VERSION)" >&2
+	@GOBIN=$(@D) GOFLAGS= go install github.com/bufbuild/buf/cmd/buf@$(BUF_VERSION)
+$(GENGO):
+	@GOBIN=$(@D) GOFLAGS= go install google.golang.org/protobuf/cmd/protoc-gen-go@$(GENGO_VERSION)
+$(GENGRPC):
+	@GOBIN=$(@D) GOFLAGS= go install google.golang.org/grpc/cmd/protoc-gen-go-grpc@$(GENGRPC_VERSION)
+$(GOLANGCI):
+	@echo "building golangci-lint $(GOLANGCI_VERSION)" >&2
+	@GOBIN=$(@D) GOFLAGS= go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)

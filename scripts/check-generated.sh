@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Generates everything again in a copy and fails when the result differs from
+# what is checked in.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+git ls-files -z --cached --others --exclude-standard | tar --null --ignore-failed-read -T - -cf - 2>/dev/null | tar -xf - -C "$copy"
+make -s -C "$copy" generate >&2
+if ! diff -r -q -x '*.proto' api "$copy/api" || ! diff -r -q application/port/mock "$copy/application/port/mock"; then
+    echo "generated code is stale: run make generate" >&2
+    exit 1
+fi
