@@ -16,6 +16,14 @@ const (
 	StateFailed   LifecycleState = "failed"
 )
 
+// LifecycleStates lists every state.
+func LifecycleStates() []LifecycleState {
+	return []LifecycleState{
+		StateNotExist, StateCreating, StateCreated, StateStarting, StateRunning,
+		StateIdle, StateStopping, StateStopped, StateFailed,
+	}
+}
+
 // Ready says whether the machine can serve requests.
 func (s LifecycleState) Ready() bool { return s == StateRunning || s == StateIdle }
 
@@ -23,3 +31,158 @@ func (s LifecycleState) Ready() bool { return s == StateRunning || s == StateIdl
 func (s LifecycleState) NeedsStart() bool {
 	return s == StateNotExist || s == StateCreated || s == StateStopped || s == StateFailed
 }
+
+// Booting says whether a boot is under way.
+func (s LifecycleState) Booting() bool { return s == StateCreating || s == StateStarting }
+
+// Lifecycle is where one virtual machine stands. The zero value is not valid;
+// begin with NewLifecycle.
+//
+// Invariant: a task (boot, stop, kill or reap) is under way exactly in the
+// states creating, starting and stopping, so whoever waits there is answered
+// by the task's completion.
+type Lifecycle struct {
+	State LifecycleState
+	// Reason says why the state is failed; empty in every other state.
+	Reason string
+	// StopParked is a stop that arrived during a boot and follows it.
+	StopParked bool
+	// StartParked is a start that arrived during a stop and follows it.
+	StartParked bool
+}
+
+// NewLifecycle is the lifecycle of a machine that does not run; recorded says
+// whether it has a persistent record.
+func NewLifecycle(recorded bool) Lifecycle {
+	if recorded {
+		return Lifecycle{State: StateStopped}
+	}
+	return Lifecycle{State: StateNotExist}
+}
+
+// Transition is the lifecycle's only rule: the next state and what has to be
+// done, in order. An event that means nothing in the state (such as a second
+// start during a boot, or the late news of a run that is over) changes nothing;
+// handled is false then.
+func Transition(l Lifecycle, e LifecycleEvent) (next Lifecycle, effects []LifecycleEffect, handled bool) {
+	switch {
+	case l.State.NeedsStart():
+		return resting(l, e)
+	case l.State.Booting():
+		return booting(l, e)
+	case l.State.Ready():
+		return active(l, e)
+	case l.State == StateStopping:
+		return stopping(l, e)
+	}
+	return l, nil, false
+}
+
+func resting(l Lifecycle, e LifecycleEvent) (Lifecycle, []LifecycleEffect, bool) {
+	switch e := e.(type) {
+	case Start:
+		to := StateStarting
+		if e.Create {
+			to = StateCreating
+		}
+		return Lifecycle{State: to}, effects(SpawnBoot(e)), true
+	case Created:
+		if l.State == StateNotExist {
+			return Lifecycle{State: StateCreated}, effects(PublishEvent{Kind: EventMachineCreated}), true
+		}
+	case Stop:
+		return l, effects(AnswerStops{}), true
+	case ForceStop:
+		if l.State == StateFailed {
+			l = Lifecycle{State: StateStopped}
+		}
+		return l, effects(AnswerStops{}), true
+	}
+	return l, nil, false
+}
+
+func booting(l Lifecycle, e LifecycleEvent) (Lifecycle, []LifecycleEffect, bool) {
+	switch e := e.(type) {
+	case Created:
+		l.State = StateStarting
+		return l, effects(PublishEvent{Kind: EventMachineCreated}), true
+	case AgentReady:
+		up := effects(PublishEvent{Kind: EventMachineStarted}, ReadyWaiters{})
+		if l.StopParked {
+			return Lifecycle{State: StateStopping}, append(up, SpawnStop{}), true
+		}
+		return Lifecycle{State: StateRunning}, up, true
+	case BootFailed:
+		// A parked stop has what it wanted: nothing runs.
+		return failed(e.Err), effects(BumpGeneration{}, PublishEvent{Kind: EventMachineFailed, Detail: text(e.Err)},
+			FailWaiters(e), AnswerStops{}), true
+	case Stop:
+		l.StopParked = true
+		return l, nil, true
+	case ForceStop:
+		return Lifecycle{State: StateStopping},
+			effects(AbortInflight{}, FailWaiters{Err: ErrForceStopped}, SpawnKill{}), true
+	}
+	return l, nil, false
+}
+
+func active(l Lifecycle, e LifecycleEvent) (Lifecycle, []LifecycleEffect, bool) {
+	switch e.(type) {
+	case Start, Activity:
+		if l.State == StateIdle {
+			return Lifecycle{State: StateRunning}, effects(SetBalloon{Target: BalloonFull}), true
+		}
+		return l, nil, true
+	case IdleTimeout:
+		if l.State == StateRunning {
+			return Lifecycle{State: StateIdle},
+				effects(SetBalloon{Target: BalloonIdle}, PublishEvent{Kind: EventMachineIdle}), true
+		}
+	case Stop:
+		return Lifecycle{State: StateStopping}, effects(SpawnStop{}), true
+	case ForceStop:
+		return Lifecycle{State: StateStopping}, effects(SpawnKill{}), true
+	case Crashed:
+		return Lifecycle{State: StateStopping}, effects(SpawnReap{}), true
+	}
+	return l, nil, false
+}
+
+func stopping(l Lifecycle, e LifecycleEvent) (Lifecycle, []LifecycleEffect, bool) {
+	switch e := e.(type) {
+	case Start:
+		l.StartParked = true
+		return l, nil, true
+	case Stop:
+		return l, nil, true // joins the stop that is under way
+	case Stopped:
+		done := effects(BumpGeneration{}, PublishEvent{Kind: EventMachineStopped}, AnswerStops{})
+		next := Lifecycle{State: StateStopped}
+		if e.Cause != nil {
+			done[1] = PublishEvent{Kind: EventMachineFailed, Detail: text(e.Cause)}
+			next = failed(e.Cause)
+		}
+		if l.StartParked {
+			return Lifecycle{State: StateStarting}, append(done, SpawnBoot{}), true
+		}
+		return next, done, true
+	case StopFailed:
+		return failed(e.Err), effects(BumpGeneration{}, PublishEvent{Kind: EventMachineFailed, Detail: text(e.Err)},
+			FailWaiters(e), AnswerStops(e)), true
+	case ForceStop:
+		return Lifecycle{State: StateStopping},
+			effects(AbortInflight{}, FailWaiters{Err: ErrForceStopped}, SpawnKill{}), true
+	}
+	return l, nil, false
+}
+
+func failed(err error) Lifecycle { return Lifecycle{State: StateFailed, Reason: text(err)} }
+
+func text(err error) string {
+	if err == nil {
+		return "unknown reason"
+	}
+	return err.Error()
+}
+
+func effects(e ...LifecycleEffect) []LifecycleEffect { return e }

@@ -1,0 +1,105 @@
+package lifecycletest
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/golang/mock/gomock"
+
+	"arcbox/application/port"
+	"arcbox/application/port/mock"
+	"arcbox/domain"
+)
+
+// Guest is one run of a machine on a Rig.
+type Guest struct {
+	Plan domain.VMPlan
+
+	rig     *Rig
+	mu      sync.Mutex
+	down    chan struct{}
+	err     error
+	lost    chan struct{}
+	status  domain.GuestStatus
+	changed chan struct{}
+}
+
+func newGuest(r *Rig, plan domain.VMPlan) *Guest {
+	return &Guest{Plan: plan, rig: r, down: make(chan struct{}), lost: make(chan struct{}), changed: make(chan struct{})}
+}
+
+// Exit takes the machine down as if for err; only the first call counts.
+func (g *Guest) Exit(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-g.down:
+	default:
+		g.err = err
+		close(g.down)
+		g.rig.count("a machine", -1)
+	}
+}
+
+// LoseAgent makes the agent silent.
+func (g *Guest) LoseAgent() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-g.lost:
+	default:
+		close(g.lost)
+	}
+}
+
+// Push is a status that the agent pushes.
+func (g *Guest) Push(s domain.GuestStatus) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.status = s
+	close(g.changed)
+	g.changed = make(chan struct{})
+}
+
+// vm has the capability of a balloon beside a machine's methods.
+type vm struct {
+	*mock.MockVM
+	*mock.MockBalloon
+}
+
+// EXPECT belongs to both mocks; nobody expects anything through a vm.
+func (vm) EXPECT() {}
+
+func (g *Guest) machine() port.VM {
+	m := mock.NewMockVM(g.rig.control)
+	m.EXPECT().Info().AnyTimes().Return(g.rig.Info)
+	m.EXPECT().Done().AnyTimes().Return((<-chan struct{})(g.down))
+	m.EXPECT().Err().AnyTimes().DoAndReturn(func() error { g.mu.Lock(); defer g.mu.Unlock(); return g.err })
+	m.EXPECT().Kill(gomock.Any()).AnyTimes().DoAndReturn(func(ctx context.Context) error { return g.rig.Kill(ctx, g) })
+	m.EXPECT().Dial(gomock.Any(), gomock.Any()).AnyTimes().Return(nil, domain.ErrNotRunning)
+	b := mock.NewMockBalloon(g.rig.control)
+	b.EXPECT().SetMemory(gomock.Any(), gomock.Any()).AnyTimes().DoAndReturn(func(_ context.Context, mem domain.MiB) error {
+		g.rig.mu.Lock()
+		defer g.rig.mu.Unlock()
+		g.rig.memory = append(g.rig.memory, mem)
+		return nil
+	})
+	return vm{m, b}
+}
+
+func (g *Guest) session() port.AgentSession {
+	m := mock.NewMockAgentSession(g.rig.control)
+	m.EXPECT().Hello().AnyTimes().Return(domain.AgentHello{Protocol: domain.AgentProtocol})
+	m.EXPECT().Status().AnyTimes().DoAndReturn(func() (domain.GuestStatus, <-chan struct{}) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return g.status, g.changed
+	})
+	m.EXPECT().Done().AnyTimes().Return((<-chan struct{})(g.lost))
+	m.EXPECT().Err().AnyTimes().Return(domain.ErrAgentLost)
+	m.EXPECT().Shutdown(gomock.Any(), gomock.Any()).AnyTimes().DoAndReturn(
+		func(ctx context.Context, _ time.Duration) error { return g.rig.Shutdown(ctx, g) })
+	m.EXPECT().Close().AnyTimes().DoAndReturn(func() error { g.rig.count("a session", -1); return nil })
+	return m
+}
