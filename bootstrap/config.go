@@ -46,7 +46,7 @@ type VMConfig struct {
 	// Boot is eager (with the daemon) or on_demand (with the first request).
 	Boot           string        `koanf:"boot"`
 	Accelerator    string        `koanf:"accelerator"`
-	TCGTimeFactor  float64       `koanf:"tcg_time_factor"`
+	TCGTimeFactor  int           `koanf:"tcg_time_factor"`
 	StartupTimeout time.Duration `koanf:"startup_timeout"`
 	IdleTimeout    time.Duration `koanf:"idle_timeout"`
 	StopTimeout    time.Duration `koanf:"stop_timeout"`

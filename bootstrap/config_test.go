@@ -66,7 +66,7 @@ func TestUnknownKeysAreErrorsWithASuggestion(t *testing.T) {
 func TestValuesAreChecked(t *testing.T) {
 	for key, value := range map[string]any{
 		"vm.cpus": -1, "vm.memory_mb": 100, "vm.disk_gb": 0, "vm.boot": "lazy", "vm.accelerator": "fast",
-		"vm.tcg_time_factor": 0.5, "vm.startup_timeout": "0s", "vm.idle_timeout": "-1s", "network.mtu": 100,
+		"vm.tcg_time_factor": 0, "vm.startup_timeout": "0s", "vm.idle_timeout": "-1s", "network.mtu": 100,
 		"network.subnet": "10.0.2.1/24", "network.dns": "example.org", "logging.level": "loud",
 		"container.startup_timeout_ms": 0, "container.guest_docker_vsock_port": 1024,
 	} {

@@ -45,6 +45,7 @@ type BootStatus struct {
 	Arch            string `json:"arch"`
 	CacheDir        string `json:"cache_dir"`
 	Source          string `json:"source"`
+	Pinned          bool   `json:"pinned"`
 	Cached          bool   `json:"cached"`
 	LatestVersion   string `json:"latest_version,omitempty"`
 	UpdateAvailable bool   `json:"update_available"`
@@ -70,10 +71,11 @@ type DockerStatus struct {
 
 // DockerContext is the Docker context named arcbox.
 type DockerContext interface {
-	Enable(ctx context.Context) error
-	// Disable reports whether the context was current and another one is now.
-	Disable(ctx context.Context) (changed bool, err error)
-	Status(ctx context.Context) (DockerStatus, error)
+	// Enable makes the context current, and remembers the one that was.
+	Enable() error
+	// Disable gives back what Enable took, if it is still arcbox that is current.
+	Disable() error
+	Status() (DockerStatus, error)
 }
 
 // Logs reads log files.

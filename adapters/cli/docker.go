@@ -10,49 +10,54 @@ import (
 func (c *command) docker() *cobra.Command {
 	enable := &cobra.Command{
 		Use: "enable", Short: "Make arcbox the current Docker context", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(*cobra.Command, []string) error {
 			d, err := c.deps.Docker(c.overrides())
 			if err != nil {
 				return err
 			}
-			if err := d.Enable(cmd.Context()); err != nil {
+			if err := d.Enable(); err != nil {
 				return err
 			}
-			return c.dockerStatus(cmd, d)
+			return c.dockerStatus(d)
 		},
 	}
 	disable := &cobra.Command{
 		Use: "disable", Short: "Give the current Docker context back", Args: noArgs,
 		Long: "Make the context current that was so before arcbox docker enable. It changes nothing when another context is current by now.",
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(*cobra.Command, []string) error {
 			d, err := c.deps.Docker(c.overrides())
 			if err != nil {
 				return err
 			}
-			if changed, err := d.Disable(cmd.Context()); err != nil {
+			before, err := d.Status()
+			if err != nil {
 				return err
-			} else if !changed {
+			}
+			if err := d.Disable(); err != nil {
+				return err
+			}
+			if !before.Current {
 				c.narrate("arcbox was not the current context: nothing changed")
 			}
-			return c.dockerStatus(cmd, d)
+			return c.dockerStatus(d)
 		},
 	}
 	status := &cobra.Command{
 		Use: "status", Short: "Show the Docker context", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(*cobra.Command, []string) error {
 			d, err := c.deps.Docker(c.overrides())
 			if err != nil {
 				return err
 			}
-			return c.dockerStatus(cmd, d)
+			return c.dockerStatus(d)
 		},
 	}
 	return group("docker", "Use ArcBox from the docker command line", `Use ArcBox from the docker command line, through the Docker context "arcbox".
 Without a context, DOCKER_HOST=unix://<data>/run/docker.sock does the same.`, enable, disable, status)
 }
 
-func (c *command) dockerStatus(cmd *cobra.Command, d DockerContext) error {
-	st, err := d.Status(cmd.Context())
+func (c *command) dockerStatus(d DockerContext) error {
+	st, err := d.Status()
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,28 @@
+package bootstrap
+
+import (
+	"log/slog"
+	"path/filepath"
+
+	"go.uber.org/fx"
+
+	"arcbox/adapters/kvm"
+	"arcbox/adapters/vsock"
+	"arcbox/application/port"
+	"arcbox/domain"
+)
+
+// hasRosettaRole says whether this host can have a virtual machine for RoleRosetta.
+const hasRosettaRole = false
+
+var hypervisorModule = fx.Module("hypervisor",
+	fx.Provide(
+		func(log *slog.Logger) port.VsockDevices { return vsock.New(log) },
+		func(c Config, v port.VsockDevices, log *slog.Logger) port.Hypervisor {
+			return kvm.New(kvm.Options{
+				Accelerator: domain.Accelerator(c.VM.Accelerator),
+				VerdictFile: filepath.Join(c.paths().RunDir(), "accelerator.json"),
+			}, v, log)
+		},
+	),
+)
