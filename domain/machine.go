@@ -72,3 +72,34 @@ func Drift(recorded, wanted Machine) []string {
 	}
 	return d
 }
+
+// Validate checks a definition that came from outside. The bounds are those of
+// no real host; what a host can run is the hypervisor's to say.
+func (m Machine) Validate() error {
+	if _, err := ParseMachineName(string(m.Name)); err != nil {
+		return err
+	}
+	if m.CPUs < 1 || m.CPUs > maxMachineCPUs {
+		return fmt.Errorf("machine %q: %d cpus, want 1 to %d: %w", m.Name, m.CPUs, maxMachineCPUs, ErrInvalid)
+	}
+	if m.Memory < 1 || m.Memory > maxMachineMemory {
+		return fmt.Errorf("machine %q: memory of %d MiB, want 1 to %d: %w", m.Name, m.Memory, maxMachineMemory, ErrInvalid)
+	}
+	if m.Disk > MaxDisk {
+		return fmt.Errorf("machine %q: disk of %d GiB, want at most %d: %w", m.Name, m.Disk, MaxDisk, ErrInvalid)
+	}
+	for i, d := range m.Disks {
+		if d.Path == "" {
+			return fmt.Errorf("machine %q: disk %d has no path: %w", m.Name, i, ErrInvalid)
+		}
+	}
+	return nil
+}
+
+const (
+	maxMachineCPUs       = 1024
+	maxMachineMemory MiB = 16 << 20
+)
+
+// MaxDisk is the largest data disk. Common host file systems hold no larger file.
+const MaxDisk GiB = 15 << 10

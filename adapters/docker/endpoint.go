@@ -1,0 +1,118 @@
+package docker
+
+import (
+	"net/url"
+	"strings"
+)
+
+// endpoint is what a request's method and target say about it.
+type endpoint struct {
+	path     string // without host, version and query
+	query    string
+	ping     bool // GET or HEAD /_ping
+	create   bool // POST /containers/create
+	observes bool // only watches: does not keep the machine awake
+}
+
+func classify(method, target string) endpoint {
+	if after, absolute := strings.CutPrefix(target, "http://"); absolute {
+		if slash := strings.IndexByte(after, '/'); slash >= 0 {
+			target = after[slash:]
+		}
+	}
+	path, query, _ := strings.Cut(target, "?")
+	e := endpoint{path: trimVersion(path), query: query}
+	switch method {
+	case "POST":
+		e.create = e.path == "/containers/create"
+	case "HEAD":
+		e.ping = e.path == "/_ping"
+		e.observes = e.ping
+	case "GET":
+		e.ping = e.path == "/_ping"
+		e.observes = e.ping || e.streams()
+	}
+	return e
+}
+
+// streams reports whether a GET is one of those that observers keep open or
+// repeat without end.
+func (e endpoint) streams() bool {
+	switch e.path {
+	case "/events", "/containers/json":
+		return true
+	}
+	name, found := strings.CutPrefix(e.path, "/containers/")
+	if !found {
+		return false
+	}
+	switch _, action, _ := strings.Cut(name, "/"); action {
+	case "stats":
+		return e.flag("stream", true)
+	case "logs":
+		return e.flag("follow", false)
+	}
+	return false
+}
+
+// flag reads a query value as dockerd does.
+func (e endpoint) flag(key string, absent bool) bool {
+	q, err := url.ParseQuery(e.query)
+	if err != nil || !q.Has(key) {
+		return absent
+	}
+	switch strings.ToLower(strings.TrimSpace(q.Get(key))) {
+	case "", "0", "no", "false", "none":
+		return false
+	}
+	return true
+}
+
+// trimVersion takes a leading /v<digits>.<digits> off path.
+func trimVersion(path string) string {
+	after, ok := strings.CutPrefix(path, "/v")
+	if !ok {
+		return path
+	}
+	version, rest, ok := strings.Cut(after, "/")
+	major, minor, dot := strings.Cut(version, ".")
+	if !ok || !dot || !digits(major) || !digits(minor) {
+		return path
+	}
+	return path[len(path)-len(rest)-1:]
+}
+
+func digits(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == ""
+}
+
+// template names the route for logs: names, identifiers and tags, which are
+// the user's, become {}.
+func (e endpoint) template() string {
+	var b strings.Builder
+	masked := false
+	for segment := range strings.SplitSeq(strings.Trim(e.path, "/"), "/") {
+		if routeWord(segment) {
+			b.WriteString("/" + segment)
+			masked = false
+		} else if !masked {
+			b.WriteString("/{}")
+			masked = true
+		}
+	}
+	return b.String()
+}
+
+// routeWord reports whether s is a fixed part of a route of Engine API 1.56.
+func routeWord(s string) bool {
+	switch s {
+	case "_ping", "version", "info", "events", "auth", "system", "df", "session", "grpc", "build", "cancel", "prune", "commit",
+		"containers", "create", "json", "top", "logs", "changes", "export", "stats", "resize", "start", "stop", "restart", "kill",
+		"update", "rename", "pause", "unpause", "attach", "ws", "wait", "archive", "exec",
+		"images", "history", "push", "tag", "search", "get", "load", "distribution",
+		"networks", "connect", "disconnect", "volumes", "plugins", "privileges", "pull", "enable", "disable", "upgrade", "set",
+		"swarm", "init", "join", "leave", "unlockkey", "unlock", "nodes", "services", "tasks", "secrets", "configs":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,91 @@
+package netfwd
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+
+	"arcbox/adapters/netfwd/usernet"
+	"arcbox/application/port"
+)
+
+// GuestDialer is what a link offers beside port.NetworkLink: connections to
+// the guest and to what lies behind it.
+type GuestDialer interface {
+	// DialTCP connects to an address on the guest's side. The error is a
+	// *net.OpError around ctx's error, net.ErrClosed, or a syscall.Errno such as
+	// ECONNREFUSED. The connection has CloseWrite; its owner closes it.
+	DialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error)
+	// DialUDP returns a connected datagram socket, with the same errors.
+	DialUDP(to netip.AddrPort) (net.Conn, error)
+	// SetBehind replaces the prefixes that are reached through the guest. The
+	// error wraps domain.ErrInvalid, and then nothing is changed.
+	SetBehind(prefixes []netip.Prefix) error
+}
+
+// Link is one machine's wire; it implements port.NetworkLink and GuestDialer.
+type Link struct {
+	cfg     usernet.Config
+	net     *usernet.Network
+	file    *os.File
+	serving sync.WaitGroup
+	closing sync.Once
+	err     error
+}
+
+var (
+	_ port.NetworkLink = (*Link)(nil)
+	_ GuestDialer      = (*Link)(nil)
+)
+
+// File is the hypervisor's end, in blocking mode, until Close.
+func (l *Link) File() *os.File { return l.file }
+
+// MAC is the guest's address.
+func (l *Link) MAC() [6]byte { return l.cfg.GuestMAC }
+
+// MTU is the largest packet, bytes.
+func (l *Link) MTU() int { return l.cfg.MTU }
+
+// DialTCP implements GuestDialer.
+func (l *Link) DialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+	c, err := l.net.DialTCP(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// DialUDP implements GuestDialer.
+func (l *Link) DialUDP(to netip.AddrPort) (net.Conn, error) { return l.net.DialUDP(to) }
+
+// SetBehind implements GuestDialer. On a network without IPv6 such prefixes
+// are left out.
+func (l *Link) SetBehind(prefixes []netip.Prefix) error {
+	if !l.cfg.Gateway6.IsValid() {
+		prefixes = onlyIPv4(prefixes)
+	}
+	return l.net.SetBehind(prefixes)
+}
+
+// Splice copies both ways between a and b, which it then owns, as
+// usernet.Network.Splice does.
+func (l *Link) Splice(a, b usernet.HalfCloser) { l.net.Splice(a, b) }
+
+// Counters returns what the network has counted.
+func (l *Link) Counters() usernet.Counters { return l.net.Counters() }
+
+// Close resets every flow and returns when nothing of the network runs. Later
+// calls return what the first one did.
+func (l *Link) Close() error {
+	l.closing.Do(func() {
+		l.err = l.net.Close()
+		l.serving.Wait()
+		if err := l.file.Close(); l.err == nil {
+			l.err = err
+		}
+	})
+	return l.err
+}
