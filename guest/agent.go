@@ -1,0 +1,192 @@
+//go:build linux
+
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"arcbox/domain"
+	"arcbox/guest/boot"
+	"arcbox/guest/clock"
+	"arcbox/guest/engine"
+	"arcbox/guest/logring"
+	"arcbox/guest/rpc"
+	"arcbox/guest/supervisor"
+	"arcbox/guest/tunnel"
+)
+
+// DataDisk is the name of the data disk among the services.
+const DataDisk = "data-disk"
+
+// The bounds of the raw ports. dockerd's clients keep a connection each, and a
+// busy development machine has hundreds; the rest is a leak.
+const (
+	dockerConnections = 1024
+	streamConnections = 1024
+	// dockerWait is how long a client is held while dockerd is not there: a
+	// restart of dockerd takes seconds.
+	dockerWait = 10 * time.Second
+)
+
+// Config is what an agent is made of.
+type Config struct {
+	Hello domain.AgentHello
+	// Listen opens a vsock port to the host.
+	Listen func(port uint32) (net.Listener, error)
+	// DockerPort is the vsock port of the Docker API, DockerSocket where dockerd
+	// listens.
+	DockerPort   uint32
+	DockerSocket string
+	// PrepareDisk makes the data disk usable. Without it no service starts.
+	PrepareDisk func(context.Context) error
+	// Services makes the list of what is supervised once the disk is ready. It
+	// is given a way to enter what dockerd says of itself.
+	Services func(setEngine func(engine.Version)) []supervisor.Spec
+	Pause    supervisor.Pause
+	Starter  supervisor.Starter
+	Clock    *clock.Clock
+	Logs     *logring.Store
+	Log      *slog.Logger
+	// Milestone is told what a person who watches the console wants to know.
+	Milestone func(string)
+	// Heartbeat is the pause between heartbeats; 0 means the protocol's.
+	Heartbeat time.Duration
+}
+
+// Agent is the part of the guest agent that serves the host.
+type Agent struct {
+	cfg      Config
+	hub      *rpc.Hub
+	shutdown chan time.Duration
+}
+
+// New returns an agent. Run may be called once.
+func New(cfg Config) *Agent {
+	return &Agent{cfg: cfg, hub: rpc.NewHub(), shutdown: make(chan time.Duration, 1)}
+}
+
+// SetService enters the state of something that is not supervised.
+func (a *Agent) SetService(s domain.ServiceStatus) { a.hub.SetService(s) }
+
+// Run serves the host until it asks for a shutdown or ctx ends; then it stops
+// the services in order within the grace, and afterwards the connections. It
+// returns nil when that is done; the machine can then be switched off.
+func (a *Agent) Run(ctx context.Context) error {
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServing()
+	servers, serving := errgroup.WithContext(serving)
+	if err := a.serve(serving, servers); err != nil {
+		stopServing()
+		return errors.Join(err, servers.Wait())
+	}
+	a.cfg.Milestone("agent listens")
+
+	starting, stopStarting := context.WithCancel(serving)
+	var services *supervisor.Supervisor
+	var starter sync.WaitGroup
+	starter.Go(func() { services = a.start(starting) })
+
+	grace := defaultGrace
+	select {
+	case grace = <-a.shutdown:
+	case <-ctx.Done():
+	case <-serving.Done(): // a server failed; its error comes from Wait
+	}
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	stopStarting()
+	starter.Wait()
+	if services != nil {
+		services.Stop(stopping)
+	}
+	a.cfg.Milestone("services stopped")
+	stopServing()
+	return servers.Wait()
+}
+
+// defaultGrace is for an end that comes without one.
+const defaultGrace = 25 * time.Second
+
+// serve opens the ports and serves them in g until ctx ends.
+func (a *Agent) serve(ctx context.Context, g *errgroup.Group) error {
+	agent := rpc.New(rpc.Config{
+		Hello: a.cfg.Hello, Hub: a.hub, Logs: a.cfg.Logs, Clock: a.cfg.Clock, Log: a.cfg.Log, Heartbeat: a.cfg.Heartbeat,
+		Shutdown: func(grace time.Duration) { a.shutdown <- grace },
+	})
+	docker := &tunnel.Server{Name: "docker", Open: tunnel.ToUnix(a.cfg.DockerSocket, dockerWait), Limit: dockerConnections, Log: a.cfg.Log}
+	streams := &tunnel.Server{Name: "stream", Open: tunnel.ToStream(tunnel.OwnNetworks(boot.Uplink)), Limit: streamConnections, Log: a.cfg.Log}
+	ports := []struct {
+		port  uint32
+		serve func(context.Context, net.Listener) error
+	}{
+		{a.cfg.DockerPort, docker.Serve},
+		{domain.PortStream, streams.Serve},
+		{domain.PortAgent, agent.Serve}, // last: when it answers, the others do too
+	}
+	for _, p := range ports {
+		l, err := a.cfg.Listen(p.port)
+		if err != nil {
+			return fmt.Errorf("listen on vsock port %d: %w", p.port, err)
+		}
+		g.Go(func() error { return p.serve(ctx, l) })
+	}
+	return nil
+}
+
+// start makes the disk ready and starts the services. It returns nil when
+// there is nothing to stop.
+func (a *Agent) start(ctx context.Context) *supervisor.Supervisor {
+	specs := a.cfg.Services(a.hub.SetEngine)
+	a.hub.SetService(domain.ServiceStatus{Name: DataDisk, State: domain.ServiceStarting})
+	for _, s := range specs {
+		a.hub.SetService(domain.ServiceStatus{Name: s.Name, State: domain.ServiceStarting, Detail: "waits for the data disk"})
+	}
+	if err := a.cfg.PrepareDisk(ctx); err != nil {
+		a.cfg.Log.Error("data disk not ready", "error", err)
+		a.cfg.Milestone("data disk: " + err.Error())
+		a.hub.SetService(domain.ServiceStatus{Name: DataDisk, State: domain.ServiceFailed, Detail: withHint(err)})
+		for _, s := range specs {
+			a.hub.SetService(domain.ServiceStatus{Name: s.Name, State: domain.ServiceStopped, Detail: "needs the data disk, which is not ready"})
+		}
+		return nil
+	}
+	a.hub.SetService(domain.ServiceStatus{Name: DataDisk, State: domain.ServiceReady})
+	a.cfg.Milestone("data disk ready")
+	if ctx.Err() != nil {
+		return nil
+	}
+	s := supervisor.New(specs, a.cfg.Pause, supervisor.Deps{
+		Starter: a.cfg.Starter,
+		Report:  a.report,
+		Output:  func(name string) supervisor.Output { return a.cfg.Logs.Writer(name) },
+		Tail:    a.cfg.Logs.Tail,
+		Log:     a.cfg.Log,
+	})
+	s.Start()
+	return s
+}
+
+func (a *Agent) report(s domain.ServiceStatus) {
+	a.hub.SetService(s)
+	switch {
+	case s.State == domain.ServiceStopped, s.State == domain.ServiceStarting && s.Detail != "": // nothing began
+	default:
+		a.cfg.Milestone(s.Name + " " + string(s.State))
+	}
+}
+
+// withHint is what the host can show of an error.
+func withHint(err error) string {
+	if h := domain.Hint(err); h != "" {
+		return err.Error() + " (" + h + ")"
+	}
+	return err.Error()
+}

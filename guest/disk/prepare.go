@@ -1,0 +1,208 @@
+//go:build linux
+
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"arcbox/domain"
+)
+
+// appearTimeout is how long a device may take to show up after boot.
+const appearTimeout = 5 * time.Second
+
+// System is what preparing a disk asks of the machine.
+type System interface {
+	// Run runs a program of the root file system to its end. The error tells
+	// its exit status through ExitCode; output is what it printed.
+	Run(ctx context.Context, program string, args ...string) (output string, err error)
+	// Mount mounts a file system; an empty fstype makes a bind mount.
+	Mount(source, target, fstype, options string) error
+	// Resize grows the mounted ext4 file system at target to so many blocks.
+	Resize(target string, blocks uint64) error
+}
+
+// dirs maps directories of the data disk to where they are mounted.
+var dirs = []struct{ on, at string }{
+	{"docker", "/var/lib/docker"},
+	{"containerd", "/var/lib/containerd"},
+	{"rancher", "/var/lib/rancher"},
+	{"kubelet", "/var/lib/kubelet"},
+	{"cni", "/var/lib/cni"},
+}
+
+// Disk is the data disk and where it goes.
+type Disk struct {
+	Device string // "/dev/vdb"
+	Target string // where its file system is mounted
+	Root   string // prefix of the directories that are mounted from it
+}
+
+// Prepare formats the disk when it is blank, checks and mounts it, grows its
+// file system to the device, and mounts its directories. A device with
+// anything on it that is not our own file system is left alone, and the error
+// says what was found.
+func (d Disk) Prepare(ctx context.Context, sys System, log *slog.Logger) error {
+	found, size, err := d.look(ctx)
+	if err != nil {
+		return err
+	}
+	switch found.Kind {
+	case Foreign:
+		return domain.WithHint(
+			fmt.Errorf("the data disk %s holds %s; it is neither blank nor ours, and was left as it is: %w", d.Device, found.What, domain.ErrConflict),
+			"give the machine another data disk, or wipe this one if nothing on it is needed")
+	case Blank:
+		if err := d.format(ctx, sys); err != nil {
+			return err
+		}
+		log.Info("data disk formatted", "device", d.Device, "bytes", size)
+	case Ours:
+		if found.Blocks > size/found.BlockSize {
+			return domain.WithHint(
+				fmt.Errorf("the data disk %s has %d bytes, but its file system needs %d: it was cut: %w", d.Device, size, found.Blocks*found.BlockSize, domain.ErrCorrupt),
+				"bring the disk image back to its former size")
+		}
+		if err := d.check(ctx, sys, log); err != nil {
+			return err
+		}
+	}
+	// discard: what is deleted in the guest becomes free on the host.
+	if err := sys.Mount(d.Device, d.Target, "ext4", "noatime,discard,errors=remount-ro"); err != nil {
+		return fmt.Errorf("mount the data disk %s: %w", d.Device, err)
+	}
+	if found.Kind == Ours && size/found.BlockSize > found.Blocks {
+		if err := sys.Resize(d.Target, size/found.BlockSize); err != nil {
+			// It works at its old size; a user who needs the space sees why.
+			log.Error("data disk not grown", "device", d.Device, "error", err)
+		} else {
+			log.Info("data disk grown", "device", d.Device, "bytes", size)
+		}
+	}
+	return d.bind(sys)
+}
+
+// Mounts returns where Prepare mounts something, the disk itself last.
+func (d Disk) Mounts() []string {
+	out := make([]string, 0, len(dirs)+1)
+	for _, dir := range dirs {
+		out = append(out, d.Root+dir.at)
+	}
+	return append(out, d.Target)
+}
+
+// look waits for the device and reads what Identify needs.
+func (d Disk) look(ctx context.Context) (Found, uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, appearTimeout)
+	defer cancel()
+	var f *os.File
+	for {
+		var err error
+		f, err = os.Open(d.Device)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+			return Found{}, 0, fmt.Errorf("open the data disk: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return Found{}, 0, fmt.Errorf("the data disk is not there: %w", err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	defer func() { _ = f.Close() }()
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return Found{}, 0, fmt.Errorf("size of the data disk: %w", err)
+	}
+	if end < minSize {
+		return Found{}, 0, fmt.Errorf("the data disk %s has only %d bytes: want at least %d: %w", d.Device, end, minSize, domain.ErrInvalid)
+	}
+	first, last := make([]byte, Window), make([]byte, Window)
+	if _, err := f.ReadAt(first, 0); err != nil {
+		return Found{}, 0, fmt.Errorf("read the data disk: %w", err)
+	}
+	if _, err := f.ReadAt(last, end-Window); err != nil {
+		return Found{}, 0, fmt.Errorf("read the data disk: %w", err)
+	}
+	found := Identify(first, last)
+	if found.Kind == Blank {
+		found, err = sample(f, end)
+	}
+	return found, uint64(end), err
+}
+
+// minSize is below what an engine can start on.
+const minSize = 64 << 20
+
+// samples is how many blocks in between are looked at before a disk counts as
+// blank.
+const samples = 128
+
+func sample(f io.ReaderAt, end int64) (Found, error) {
+	buf := make([]byte, 4096)
+	step := (end / (samples + 1)) &^ 4095
+	for at := step; at+4096 <= end; at += step {
+		if _, err := f.ReadAt(buf, at); err != nil {
+			return Found{}, fmt.Errorf("read the data disk: %w", err)
+		}
+		if i := firstNonZero(buf); i >= 0 {
+			return foreign(fmt.Sprintf("data that this agent does not know, at byte %d", at+int64(i))), nil
+		}
+	}
+	return Found{Kind: Blank}, nil
+}
+
+// format makes the file system. The disk is known to be all zeros, so nothing
+// of it has to be discarded or zeroed, now or by the kernel later: that keeps
+// the first boot short and the image sparse.
+func (d Disk) format(ctx context.Context, sys System) error {
+	out, err := sys.Run(ctx, "mke2fs", "-q", "-t", "ext4", "-L", Label, "-m", "0",
+		"-E", "nodiscard,assume_storage_prezeroed=1", d.Device)
+	if err != nil {
+		return fmt.Errorf("format the data disk %s: %w: %s", d.Device, err, strings.TrimSpace(out))
+	}
+	return nil
+}
+
+// check repairs what can be repaired without asking, from the journal first.
+// Exit status, source e2fsck(8): 0 clean, 1 corrected, 2 corrected (for a
+// mounted file system: reboot), 4 and more not corrected.
+func (d Disk) check(ctx context.Context, sys System, log *slog.Logger) error {
+	out, err := sys.Run(ctx, "e2fsck", "-p", d.Device)
+	var exit interface{ ExitCode() int }
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &exit) && (exit.ExitCode() == 1 || exit.ExitCode() == 2):
+		log.Warn("data disk repaired", "device", d.Device, "output", strings.TrimSpace(out))
+		return nil
+	}
+	return domain.WithHint(
+		fmt.Errorf("check the data disk %s: %w: %s: %w", d.Device, err, strings.TrimSpace(out), domain.ErrCorrupt),
+		"repair the disk image with e2fsck while the machine is down")
+}
+
+func (d Disk) bind(sys System) error {
+	for _, dir := range dirs {
+		from, to := d.Target+"/"+dir.on, d.Root+dir.at
+		for _, p := range []string{from, to} {
+			if err := os.MkdirAll(p, 0o711); err != nil {
+				return fmt.Errorf("directory of the data disk: %w", err)
+			}
+		}
+		if err := sys.Mount(from, to, "", ""); err != nil {
+			return fmt.Errorf("mount %s from the data disk: %w", to, err)
+		}
+	}
+	return nil
+}

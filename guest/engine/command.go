@@ -1,0 +1,26 @@
+package engine
+
+import (
+	"os/exec"
+	"path/filepath"
+)
+
+// environment of the services. HOME is there because Go programs ask for it.
+var environment = []string{"PATH=" + Path, "HOME=/root", "TMPDIR=/tmp", "LANG=C.UTF-8"}
+
+func command(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(BinDir, name), args...)
+	cmd.Env = environment
+	cmd.Dir = "/"
+	return cmd
+}
+
+// ContainerdCommand returns the command of one start of containerd.
+func ContainerdCommand() *exec.Cmd {
+	return command("containerd", "--config", containerdConfig)
+}
+
+// DockerdCommand returns the command of one start of dockerd.
+func DockerdCommand() *exec.Cmd {
+	return command("dockerd", "--config-file", dockerConfig)
+}

@@ -1,0 +1,23 @@
+// Package engine knows how containerd and dockerd are run in the guest: their
+// configuration, their commands, and how to find out whether they serve.
+package engine
+
+// Where things are in the guest.
+const (
+	BinDir           = "/arcbox/runtime/bin" // on the runtime disk
+	ContainerdSocket = "/run/containerd/containerd.sock"
+	DockerSocket     = "/run/docker.sock"
+
+	containerdConfig = "/run/arcbox/containerd.toml"
+	dockerConfig     = "/run/arcbox/daemon.json"
+)
+
+// The names of the services, as the host sees them.
+const (
+	Containerd = "containerd"
+	Dockerd    = "dockerd"
+)
+
+// Path is the PATH of every service: our own binaries before those of the root
+// file system.
+const Path = BinDir + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -1,0 +1,156 @@
+//go:build linux
+
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"arcbox/domain"
+	"arcbox/guest/boot"
+	"arcbox/guest/clock"
+	"arcbox/guest/cmdline"
+	"arcbox/guest/disk"
+	"arcbox/guest/engine"
+	"arcbox/guest/kmsg"
+	"arcbox/guest/logring"
+	"arcbox/guest/reap"
+	"arcbox/guest/supervisor"
+)
+
+// dataTarget is where the data disk's file system is mounted.
+const dataTarget = "/run/arcbox/data"
+
+// Main is the agent as process 1. It returns only when the machine could not
+// be switched off.
+func Main(version, build string) error {
+	console := &console{out: os.Stderr}
+	console.milestone("agent " + version + " starts")
+	logs := logring.New()
+	log := slog.New(newHandler(logs.Writer("agent"), console))
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT, unix.SIGPWR)
+	defer stop()
+
+	children := reap.New()
+	background, endBackground := context.WithCancel(context.WithoutCancel(ctx))
+	var owned sync.WaitGroup
+	owned.Go(func() { children.Reap(background) })
+
+	config, bootErr := prepareMachine(log)
+	owned.Go(func() {
+		if err := kmsg.Follow(background, func(l string) { logs.Append("kernel", []byte(l)) }); err != nil {
+			log.Warn("kernel messages end here", "error", err)
+		}
+	})
+	console.milestone("machine prepared")
+
+	kernelClock := clock.New(clock.Kernel{})
+	if err := kernelClock.Guard(); err != nil {
+		log.Error("clock", "error", err)
+	}
+	data := disk.Disk{Device: config.DataDevice, Target: dataTarget}
+	agent := New(Config{
+		Hello:        hello(version, build),
+		Listen:       listenVsock,
+		DockerPort:   config.DockerPort,
+		DockerSocket: engine.DockerSocket,
+		PrepareDisk: func(ctx context.Context) error {
+			return data.Prepare(ctx, disk.Kernel{Execute: children.Run}, log)
+		},
+		Services:  EngineServices,
+		Pause:     supervisor.DefaultPause,
+		Starter:   children,
+		Clock:     kernelClock,
+		Logs:      logs,
+		Log:       log,
+		Milestone: console.milestone,
+	})
+	agent.SetService(bootStatus(bootErr))
+	if err := agent.Run(ctx); err != nil {
+		log.Error("agent ended", "error", err)
+	}
+	boot.EndProcesses()
+	if err := boot.Unmount(data.Mounts()...); err != nil {
+		log.Error("data disk not unmounted", "error", err)
+	}
+	endBackground()
+	owned.Wait()
+	console.milestone("power off")
+	return fmt.Errorf("switch the machine off: %w", boot.PowerOff())
+}
+
+// prepareMachine does what has to be done before anything else runs. Nothing
+// of it keeps the agent from running: the host is told what went wrong.
+func prepareMachine(log *slog.Logger) (cmdline.Config, error) {
+	// A program finds others by the PATH of the process that starts it.
+	err := errors.Join(os.Setenv("PATH", engine.Path), boot.RaiseLimits(), boot.MountAll())
+	line, readErr := os.ReadFile("/proc/cmdline")
+	config, parseErr := cmdline.Parse(string(line))
+	for _, key := range config.UnknownKeys {
+		log.Warn("kernel command line: unknown key", "key", key)
+	}
+	err = errors.Join(err, readErr, parseErr,
+		boot.Apply("/proc/sys", boot.Settings()),
+		boot.ConfigureNetwork(config),
+		boot.WriteNames(config),
+		engine.WriteConfig("", engine.Network{MTU: config.MTU, DNS: ipv4First(config.DNS), Gateway: gateways(config)}),
+		engine.Check(engine.BinDir),
+	)
+	if err != nil {
+		log.Error("machine not prepared as it should be", "error", err)
+	}
+	return config, err
+}
+
+func bootStatus(err error) domain.ServiceStatus {
+	if err != nil {
+		return domain.ServiceStatus{Name: "boot", State: domain.ServiceFailed, Detail: err.Error()}
+	}
+	return domain.ServiceStatus{Name: "boot", State: domain.ServiceReady}
+}
+
+// ipv4First leaves out IPv6 resolvers where there are others: most containers
+// have no IPv6 to reach them by.
+func ipv4First(servers []netip.Addr) []netip.Addr {
+	var v4 []netip.Addr
+	for _, s := range servers {
+		if s.Is4() {
+			v4 = append(v4, s)
+		}
+	}
+	if len(v4) > 0 {
+		return v4
+	}
+	return servers
+}
+
+func gateways(c cmdline.Config) []netip.Addr {
+	var out []netip.Addr
+	for _, g := range []netip.Addr{c.Gateway, c.Gateway6} {
+		if g.IsValid() {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+func hello(version, build string) domain.AgentHello {
+	h := domain.AgentHello{Protocol: domain.AgentProtocol, Version: version, Build: build}
+	if id, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
+		h.BootID = strings.TrimSpace(string(id))
+	}
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		h.Kernel = unix.ByteSliceToString(u.Release[:])
+	}
+	return h
+}
