@@ -41,6 +41,7 @@ type daemonConfig struct {
 	DefaultNetworkOpts map[string]map[string]string `json:"default-network-opts"`
 	DNS                []netip.Addr                 `json:"dns,omitempty"`
 	HostGatewayIPs     []netip.Addr                 `json:"host-gateway-ips,omitempty"`
+	InsecureRegistries []netip.Prefix               `json:"insecure-registries,omitempty"`
 	DefaultUlimits     map[string]ulimit            `json:"default-ulimits"`
 	Features           map[string]bool              `json:"features"`
 	LiveRestore        bool                         `json:"live-restore"`
@@ -70,10 +71,11 @@ func DaemonJSON(n Network) ([]byte, error) {
 		},
 		DNS:            n.DNS,
 		HostGatewayIPs: n.Gateway,
-		DefaultUlimits: map[string]ulimit{"nofile": {Name: "nofile", Hard: nofile, Soft: nofile}},
+		// The gateway is the host's own loopback, for which dockerd asks no TLS either.
+		InsecureRegistries: single(n.Gateway),
+		DefaultUlimits:     map[string]ulimit{"nofile": {Name: "nofile", Hard: nofile, Soft: nofile}},
 		Features: map[string]bool{
-			"containerd-snapshotter": true,
-			"cdi":                    false, // no devices to describe, and a cache less to build
+			"cdi": false, // no devices to describe, and a cache less to build
 		},
 		// The machine goes down with the daemon.
 		LiveRestore:     false,
@@ -85,6 +87,15 @@ func DaemonJSON(n Network) ([]byte, error) {
 		return nil, fmt.Errorf("make daemon.json: %w", err)
 	}
 	return append(b, '\n'), nil
+}
+
+// single returns the prefixes that hold one address each.
+func single(addrs []netip.Addr) []netip.Prefix {
+	var p []netip.Prefix
+	for _, a := range addrs {
+		p = append(p, netip.PrefixFrom(a, a.BitLen()))
+	}
+	return p
 }
 
 // ContainerdTOML returns containerd's configuration. Plugins that nothing in
