@@ -12,5 +12,5 @@ func hostMemory() domain.MiB {
 	if err := unix.Sysinfo(&info); err != nil {
 		return 0
 	}
-	return domain.MiB(uint64(info.Totalram) * uint64(info.Unit) >> 20)
+	return domain.MiB(info.Totalram * uint64(info.Unit) >> 20)
 }

@@ -99,7 +99,7 @@ func (w *world) Tail(component string, n int) ([]string, error) {
 }
 
 func newWorld(t *testing.T) *world {
-	dir, err := os.MkdirTemp("", "cli") // short enough for a socket
+	dir, err := os.MkdirTemp("", "cli") //nolint:usetesting // short enough for a socket
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return &world{dir: dir}
@@ -135,7 +135,7 @@ func TestMistakesAreOneLineAndExitTwo(t *testing.T) {
 	w := newWorld(t)
 	for args, want := range map[string]string{
 		"daemno":                 "did you mean daemon?",
-		"daemon strat":           "did you mean start",
+		"daemon sttart":          "did you mean start",
 		"version extra":          "arcbox version takes no argument",
 		"status --format xml":    "want table or json",
 		"logs -c kernle":         "want daemon, agent, dockerd, containerd, kernel",

@@ -51,6 +51,7 @@ func Spawn(ctx context.Context, p Paths, executable string, args []string, ready
 	}
 	defer stderr.Close()
 	defer os.Remove(stderr.Name())
+	//nolint:noctx // the daemon outlives this process
 	cmd := exec.Command(executable, args...)
 	cmd.Stderr = stderr
 	cmd.Dir = "/"
@@ -111,7 +112,7 @@ func Stop(ctx context.Context, p Paths, force bool) (stopped bool, err error) {
 	for i := range signals {
 		if i > 0 {
 			// The daemon tells two signals apart only if it saw the first.
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond) //nolint:forbidigo // nothing tells that it did
 		}
 		if err := syscall.Kill(pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return false, fmt.Errorf("stop the daemon (process %d): %w", pid, err)

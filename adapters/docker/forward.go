@@ -114,7 +114,7 @@ func (s *session) forwardBody(up *upstream, b *body) error {
 		var err error
 		if n, done, err = b.follow(p); err != nil {
 			s.turnOpaque()
-			return nil
+			return nil //nolint:nilerr // what cannot be parsed is passed on as it is
 		}
 		if err := s.toEngine(up, p[:n]); err != nil {
 			return err

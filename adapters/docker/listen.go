@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"arcbox/domain"
 )
@@ -72,7 +74,7 @@ func removeStale(path string) error {
 		err := fmt.Errorf("%q is in the way of the Docker socket and is not a socket: %w", path, domain.ErrAlreadyExists)
 		return domain.WithHint(err, "move it away")
 	}
-	conn, err := net.Dial("unix", path)
+	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(context.Background(), "unix", path)
 	switch {
 	case err == nil:
 		_ = conn.Close()

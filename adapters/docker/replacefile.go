@@ -52,7 +52,7 @@ func followLinks(path string) (string, error) {
 	for range linkLimit {
 		to, err := os.Readlink(path)
 		if err != nil {
-			return path, nil // no link, or nothing there: the caller meets it as it is
+			return path, nil //nolint:nilerr // no link, or nothing there: the caller meets it as it is
 		}
 		if !filepath.IsAbs(to) {
 			to = filepath.Join(filepath.Dir(path), to)

@@ -256,7 +256,7 @@ func (s *session) peekBody(h *requestHead, size int, b *body) (request []byte, d
 		request = append(request, p[:n]...)
 		s.in.skip(n)
 		if done || err != nil {
-			return request, done, nil
+			return request, done, nil //nolint:nilerr // a body that cannot be followed is the engine's to refuse
 		}
 		if s.clientEOF {
 			return request, false, nil

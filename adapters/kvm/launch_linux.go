@@ -39,6 +39,7 @@ func (h *Hypervisor) launchOnce(ctx context.Context, spec port.VMSpec, binary st
 		info:   info,
 		quit:   h.options.QuitTimeout,
 		rest:   storageRetry,
+		leave:  leaveLimit,
 		log:    h.log.With("machine", plan.Name),
 		kill:   make(chan struct{}),
 		done:   make(chan struct{}),

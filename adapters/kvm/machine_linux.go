@@ -21,6 +21,7 @@ type machine struct {
 	info    domain.HypervisorInfo
 	quit    time.Duration // Options.QuitTimeout
 	rest    time.Duration // storageRetry
+	leave   time.Duration // leaveLimit
 	log     *slog.Logger
 
 	kill     chan struct{} // closed by the first Kill

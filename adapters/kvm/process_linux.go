@@ -18,6 +18,7 @@ type process struct {
 // startProcess starts a child with the given descriptors from 3 on. Its
 // owner waits for exited.
 func startProcess(binary string, args []string, files []*os.File) (*process, error) {
+	//nolint:noctx // the child lives longer than any context: its owner kills it
 	p := &process{cmd: exec.Command(binary, args...), exited: make(chan struct{})}
 	p.cmd.ExtraFiles = files
 	p.cmd.Stdout = &p.output

@@ -17,6 +17,10 @@ const (
 	// storageRetry is how long a machine rests that QEMU paused because the host could
 	// not store what the guest wrote, before it is let on again.
 	storageRetry = 5 * time.Second
+	// leaveLimit is how long QEMU may take to exit after it said that it shuts down.
+	// It flushes disks then, and waits for vhost-user devices, one of which
+	// may be silent.
+	leaveLimit = 10 * time.Second
 )
 
 // supervisor watches one machine until it is down. One goroutine runs it; its
@@ -29,6 +33,8 @@ type supervisor struct {
 	killed   bool
 	failure  error
 	retry    <-chan time.Time
+	overdue  <-chan time.Time // after SHUTDOWN
+	stuck    bool             // in its exit, and killed for that
 }
 
 // supervise owns everything of the machine; it returns when all of it is gone.
@@ -69,6 +75,10 @@ func (s *supervisor) watch() {
 			s.event(e)
 		case state := <-s.states:
 			s.paused(state)
+		case <-s.overdue:
+			s.overdue, s.stuck = nil, true
+			s.m.log.Warn("QEMU does not exit after its shutdown, killing it", "after", s.m.leave)
+			s.m.qemu.kill()
 		case <-s.retry:
 			s.retry = nil
 			s.helpers.Go(s.resume)
@@ -81,6 +91,7 @@ func (s *supervisor) event(e qmp.Event) {
 	switch e.Name {
 	case "SHUTDOWN":
 		s.shutdown = shutdownCause(e.Data)
+		s.overdue = time.After(s.m.leave)
 	case "GUEST_PANICKED":
 		s.fail(fmt.Errorf("the guest's kernel panicked: %w", domain.ErrUnavailable))
 	case "STOP":
@@ -163,9 +174,10 @@ func (s *supervisor) ending() ending {
 		killed:   s.killed,
 		failure:  s.failure,
 		shutdown: s.shutdown,
-		success:  s.m.qemu.success(),
-		status:   s.m.qemu.status(),
-		stderr:   s.m.qemu.output.String(),
+		// A QEMU that was only kept from exiting had done its work.
+		success: s.m.qemu.success() || s.stuck,
+		status:  s.m.qemu.status(),
+		stderr:  s.m.qemu.output.String(),
 	}
 }
 

@@ -69,7 +69,7 @@ func supervised(t *testing.T, status string) (*machine, *scriptedMonitor) {
 	client, err := qmp.Connect(t.Context(), local, qmp.Options{})
 	require.NoError(t, err)
 	m := &machine{
-		qemu: &qemu{p, client}, quit: 100 * time.Millisecond, rest: 10 * time.Millisecond,
+		qemu: &qemu{p, client}, quit: 100 * time.Millisecond, rest: 10 * time.Millisecond, leave: 50 * time.Millisecond,
 		log: quiet(), kill: make(chan struct{}), done: make(chan struct{}),
 	}
 	go m.supervise()
@@ -132,4 +132,20 @@ func TestMachineWithoutMonitorIsKilled(t *testing.T) {
 	within(t, 10*time.Second, m.Done(), "the machine's end")
 	require.GreaterOrEqual(t, time.Since(begin), exitGrace, "it had the time to exit by itself")
 	require.ErrorContains(t, m.Err(), "signal: killed")
+}
+
+func TestQEMUThatDoesNotExitAfterItsShutdown(t *testing.T) {
+	for cause, says := range map[string]string{"guest-shutdown": "", "guest-reset": "reset itself"} {
+		t.Run(cause, func(t *testing.T) {
+			noLeak(t)
+			m, s := supervised(t, "shutdown")
+			s.event(fmt.Sprintf(`{"event": "SHUTDOWN", "data": {"guest": true, "reason": %q}}`, cause))
+			within(t, 10*time.Second, m.Done(), "the machine's end")
+			if says == "" {
+				require.NoError(t, m.Err())
+			} else {
+				require.ErrorContains(t, m.Err(), says)
+			}
+		})
+	}
 }

@@ -66,7 +66,7 @@ func (s *Service) Status(ctx context.Context, offline bool) (Status, error) {
 func (s *Service) inspect(ctx context.Context, m domain.Manifest, st *Status) error {
 	all, err := m.Assets(s.opts.Arch)
 	if err != nil {
-		return nil // a set for other architectures is simply not cached for this one
+		return nil //nolint:nilerr // a set for other architectures is simply not cached for this one
 	}
 	st.Cached = true
 	if s.opts.CustomKernel != "" {

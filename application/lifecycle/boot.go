@@ -27,7 +27,7 @@ func (a *Actor) bootTask(create bool) taskFunc {
 		begin := time.Now()
 		if leftover != nil {
 			if e, failed := a.takeDown(ctx, leftover, nil).(domain.StopFailed); failed {
-				return nil, domain.BootFailed{Err: e.Err}
+				return nil, domain.BootFailed(e)
 			}
 		}
 		machine, err := b.prepare(ctx, create)

@@ -109,7 +109,7 @@ func (a *Actor) lossOf(r *run) error {
 	}
 	err := r.session.Err()
 	if !errors.Is(err, domain.ErrAgentLost) {
-		err = fmt.Errorf("%w: %v", domain.ErrAgentLost, err)
+		err = fmt.Errorf("%w: %w", domain.ErrAgentLost, err)
 	}
 	return fmt.Errorf("lost the virtual machine: %w%s", err, a.consoleTail())
 }

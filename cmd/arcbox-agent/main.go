@@ -19,7 +19,7 @@ var (
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "--version" {
-		fmt.Printf("arcbox-agent %s (%s)\n", version, build)
+		fmt.Fprintf(os.Stdout, "arcbox-agent %s (%s)\n", version, build)
 		return
 	}
 	if os.Getpid() != 1 {
@@ -29,6 +29,6 @@ func main() {
 	fmt.Fprintln(os.Stderr, "arcbox-agent:", guest.Main(version, build))
 	// The end of process 1 is a kernel panic, which says less than the line above.
 	for {
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour) //nolint:forbidigo // there is nothing to wait for
 	}
 }

@@ -24,7 +24,7 @@ func EndProcesses() {
 		}
 		_ = unix.Kill(-1, sig) // an error means that they have just ended
 		for end := time.Now().Add(settle); othersRun() && time.Now().Before(end); {
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond) //nolint:forbidigo // they are not its children: nothing tells when they end
 		}
 	}
 }

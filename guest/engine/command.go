@@ -9,6 +9,7 @@ import (
 var environment = []string{"PATH=" + Path, "HOME=/root", "TMPDIR=/tmp", "LANG=C.UTF-8"}
 
 func command(name string, args ...string) *exec.Cmd {
+	//nolint:noctx // the supervisor stops it, with a signal and in its own time
 	cmd := exec.Command(filepath.Join(BinDir, name), args...)
 	cmd.Env = environment
 	cmd.Dir = "/"

@@ -179,14 +179,14 @@ func (s *service) setCurrent(cmd *exec.Cmd) {
 
 // end stops the process, first politely.
 func (s *service) end(exited <-chan error, killAt time.Time) {
-	s.signal(syscall.SIGTERM)
+	_ = s.signal(syscall.SIGTERM) // a process that is gone already has exited
 	select {
 	case <-exited:
 		return
 	case <-time.After(time.Until(killAt)):
 	}
 	s.deps.Log.Warn("service killed: it did not end in time", "service", s.spec.Name)
-	s.signal(syscall.SIGKILL)
+	_ = s.signal(syscall.SIGKILL)
 	<-exited
 }
 

@@ -3,6 +3,7 @@
 package tunnel
 
 import (
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -71,7 +72,7 @@ func pass(src, dst Conn) bool {
 				return err == nil
 			}
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			// After a full close there is nobody left to pass data to.
 			if gone(src) {
 				return false

@@ -34,10 +34,11 @@ type request struct {
 // pair returns the two ends of a stream socket, like the one QEMU inherits.
 func pair(t *testing.T) (net.Conn, *server) {
 	t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	require.NoError(t, err)
 	ends := make([]net.Conn, 2)
 	for i, fd := range fds {
+		unix.CloseOnExec(fd)
 		f := os.NewFile(uintptr(fd), "")
 		ends[i], err = net.FileConn(f)
 		require.NoError(t, err)

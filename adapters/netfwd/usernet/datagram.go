@@ -1,6 +1,7 @@
 package usernet
 
 import (
+	"errors"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -61,14 +62,14 @@ func (w *datagramWire) message(bufs [][]byte, wait bool) (bool, error) {
 		switch {
 		case err == nil:
 			return n > 0, nil
-		case err != unix.ENOBUFS:
+		case !errors.Is(err, unix.ENOBUFS):
 			return false, err
 		case !wait:
 			return false, nil
 		}
 		// macOS says so of a full peer, and calls the socket writable all the
 		// same: without the pause this would be a busy loop.
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) //nolint:forbidigo // nothing tells when it empties
 	}
 }
 

@@ -46,7 +46,7 @@ func (n *Network) startDNS() error {
 
 		ln, err := gonet.ListenTCP(n.stack, addr, proto)
 		if err != nil {
-			return fmt.Errorf("listen on the DNS port: %s: %w", err, domain.ErrInvalidState)
+			return fmt.Errorf("listen on the DNS port: %w: %w", err, domain.ErrInvalidState)
 		}
 		n.start(func() { n.serveDNSListener(ln, conns) })
 	}

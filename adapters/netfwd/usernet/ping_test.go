@@ -94,7 +94,7 @@ func (r *rig) pinger(t *testing.T, to netip.Addr) net.Conn {
 		proto, transport = ipv6.ProtocolNumber, nicmp.ProtocolNumber6
 	}
 	wq := new(waiter.Queue)
-	ep, terr := r.g.stack.NewEndpoint(tcpip.TransportProtocolNumber(transport), proto, wq)
+	ep, terr := r.g.stack.NewEndpoint(transport, proto, wq)
 	require.Nil(t, terr)
 	addr, _ := toFull(netip.AddrPortFrom(to, 0))
 	require.Nil(t, ep.Connect(addr))

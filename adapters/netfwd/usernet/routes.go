@@ -56,7 +56,7 @@ func (n *Network) setBehind(prefixes []netip.Prefix) error {
 		mask := net.CIDRMask(v.Bits(), v.Addr().BitLen())
 		subnet, err := tcpip.NewSubnet(toAddr(v.Masked().Addr()), tcpip.MaskFromBytes(mask))
 		if err != nil {
-			return fmt.Errorf("route to %s: %s: %w", v, err, domain.ErrInvalid)
+			return fmt.Errorf("route to %s: %w: %w", v, err, domain.ErrInvalid)
 		}
 		routes = append(routes, tcpip.Route{Destination: subnet, NIC: nicID})
 	}

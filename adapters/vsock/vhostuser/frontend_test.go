@@ -31,7 +31,6 @@ type frontEnd struct {
 	sock *net.UnixConn
 	fd   int // the memory file
 	mem  []byte
-	ack  bool
 }
 
 func newFrontEnd(t testing.TB, d *Device) *frontEnd {

@@ -98,7 +98,7 @@ func FuzzPackets(f *testing.F) {
 		return append(append([]byte{byte(n)}, raw[:]...), make([]byte, n)...)
 	}
 	base := header{srcCID: testCID, dstCID: hostCID, srcPort: 1, dstPort: firstPort, typ: typeStream, alloc: 1000}
-	for op := uint16(0); op < 9; op++ {
+	for op := range uint16(9) {
 		h := base
 		h.op, h.flags = op, uint32(op)
 		f.Add(append(pkt(h, 10), pkt(h, 0)...), uint8(op))

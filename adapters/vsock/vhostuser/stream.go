@@ -3,6 +3,7 @@
 package vhostuser
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -208,7 +209,7 @@ func (s *Stream) takeReceived(p []byte) (n int, err error, ready bool) {
 	if tell {
 		s.m.post(s, wantCreditUpdate, 0)
 	}
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = s.opError("read", err)
 	}
 	return n, err, true
