@@ -179,15 +179,15 @@ func (s *service) setCurrent(cmd *exec.Cmd) {
 
 // end stops the process, first politely.
 func (s *service) end(exited <-chan error, killAt time.Time) {
-	_ = s.signal(syscall.SIGTERM) // a process that is gone already has exited
+	s.signal(syscall.SIGTERM)
 	select {
-	case <-exited:
+	case <-exited: //nolint:errcheck // how it ended was not asked
 		return
 	case <-time.After(time.Until(killAt)):
 	}
 	s.deps.Log.Warn("service killed: it did not end in time", "service", s.spec.Name)
-	_ = s.signal(syscall.SIGKILL)
-	<-exited
+	s.signal(syscall.SIGKILL)
+	<-exited //nolint:errcheck // as above
 }
 
 // probe closes ready when an attempt succeeds; it returns the last error when

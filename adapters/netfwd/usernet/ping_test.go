@@ -12,7 +12,6 @@ import (
 	"golang.org/x/net/icmp"
 	xipv4 "golang.org/x/net/ipv4"
 	xipv6 "golang.org/x/net/ipv6"
-	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
