@@ -59,6 +59,9 @@ const yaml = "go.yaml.in/yaml/v3"
 // doesIO are standard packages that a pure layer has no use for.
 var doesIO = []string{"os", "os/exec", "os/signal", "net", "net/http", "syscall", "io/ioutil", "log/slog", "database/sql"}
 
+// forTests are packages that only tests import.
+var forTests = []string{module + "/application/port/mock", module + "/application/lifecycle/lifecycletest"}
+
 // layer is the part of the hexagon that a package belongs to: "domain",
 // "application", "adapters/kvm", "bootstrap", ...
 func layer(path string) string {
@@ -132,7 +135,7 @@ func TestTheDomainIsPure(t *testing.T) {
 					t.Errorf("%s: %s imports %s: the domain uses the standard library", goos, path, to)
 				case l == "domain" && slices.Contains(doesIO, to):
 					t.Errorf("%s: %s imports %s: the domain does no I/O", goos, path, to)
-				case l == "application" && outside && !strings.HasPrefix(path, module+"/application/port/mock"):
+				case l == "application" && outside && !slices.Contains(forTests, path):
 					t.Errorf("%s: %s imports %s: the application uses ports", goos, path, to)
 				}
 			}
