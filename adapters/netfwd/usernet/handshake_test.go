@@ -54,6 +54,11 @@ func TestHandshakeDeadline(t *testing.T) {
 func TestCloseDuringHandshake(t *testing.T) {
 	h := newHypervisor(t, Stream, nil)
 	c := halfOpen(t, h)
+	require.Eventually(t, func() bool { // the listener may be ahead of the dialer
+		h.n.mu.Lock()
+		defer h.n.mu.Unlock()
+		return len(h.n.handshakes) == 1
+	}, 5*time.Second, time.Millisecond)
 	start := time.Now()
 	require.NoError(t, h.n.Close())
 	require.Less(t, time.Since(start), 2*time.Second)
