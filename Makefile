@@ -16,7 +16,7 @@ PIN_SHA256   = $(shell [ -f $(MANIFEST) ] && sha256sum $(MANIFEST) | cut -d' ' -
 PIN_VERSION  = $(shell [ -f $(MANIFEST) ] && sed -n 's/.*"asset_version": *"\([^"]*\)".*/\1/p' $(MANIFEST) | head -n1)
 PIN_SOURCE   = $(shell [ -f $(MANIFEST) ] && echo "file://$(CURDIR)/build/assets")
 LDFLAGS      = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.buildTime=$(BUILD_TIME) \
-               -X main.assetVersion=$(PIN_VERSION) -X main.assetManifest=$(PIN_SHA256) -X main.assetSource=$(PIN_SOURCE)
+               -X main.assetVersion=$(PIN_VERSION) -X main.assetManifest=$(PIN_SHA256) -X 'main.assetSource=$(PIN_SOURCE)'
 GOBUILD      = CGO_ENABLED=0 go build -trimpath -buildvcs=false
 
 # Tools are built from pinned versions, outside the clone.
@@ -57,19 +57,21 @@ quickstart: ## From nothing to a container: packages, build, guest, daemon, demo
 	@scripts/quickstart.sh
 
 .PHONY: test
-test: deps guest lint unit e2e ## Everything: lint, unit tests, and the end-to-end tests on a real virtual machine.
+test: deps lint guest unit e2e ## Everything: lint, unit tests, and the end-to-end tests on a real virtual machine.
 
 .PHONY: unit
 unit: ## The tests that need no virtual machine, with the race detector.
+	ARCBOX_TEST_KERNEL="$(if $(wildcard build/assets/x86_64/kernel),$(CURDIR)/build/assets/x86_64/kernel)" \
 	go test -race -timeout 15m $$(go list ./... | grep -v '^arcbox/test/e2e')
 
 .PHONY: e2e
 e2e: guest ## The end-to-end tests: the real kernel, agent and dockerd under the real docker client.
-	ARCBOX_TEST_BIN=$(CURDIR)/bin go test -count=1 -timeout 60m -v ./test/e2e/... | $(CURDIR)/scripts/test-summary.sh
+	ARCBOX_TEST_BIN="$(CURDIR)/bin" go test -count=1 -timeout 60m -v ./test/e2e/... | scripts/test-summary.sh
 
 .PHONY: lint
 lint: $(GOLANGCI) $(BUF) ## Check the house rules: linters, generated code, modules, licences.
 	go vet ./...
+	cd test/registry && go vet ./... && go mod tidy -diff
 	$(GOLANGCI) run ./...
 	cd api && $(BUF) lint
 	@scripts/check-generated.sh
@@ -87,7 +89,7 @@ check-darwin: ## Type-check what is built for macOS.
 
 .PHONY: bench
 bench: guest ## Measure against peers in the same run; the figures are in bench/RESULTS.md.
-	ARCBOX_TEST_BIN=$(CURDIR)/bin bench/run.sh
+	ARCBOX_TEST_BIN="$(CURDIR)/bin" bench/run.sh
 
 .PHONY: clean
 clean: ## Remove what was built in this clone; caches outside it stay.

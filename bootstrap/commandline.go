@@ -53,7 +53,7 @@ func CommandLine(b Build, environ []string) cli.Deps {
 }
 
 func (c Config) settings() cli.Settings {
-	return cli.Settings{DataDir: c.DataDir, DockerSocket: c.Docker.SocketPath, GRPCSocket: c.paths().GRPCSocket(), DaemonLog: c.paths().Log()}
+	return cli.Settings{DataDir: c.DataDir, DockerSocket: c.Docker.SocketPath, GRPCSocket: c.paths().GRPCSocket(), DaemonLog: c.paths().Log(), Kernel: c.VM.KernelPath}
 }
 
 func (c Config) dockerContext() *docker.Context {

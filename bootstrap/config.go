@@ -123,7 +123,7 @@ func ConfigFiles() []string {
 }
 
 // envOutside are variables that begin with ARCBOX_ and are not configuration keys.
-var envOutside = []string{"ARCBOX_CACHE", "ARCBOX_BOOT_ASSET_VERSION"}
+var envOutside = []string{"ARCBOX_CACHE", "ARCBOX_DEBIAN_MIRROR"}
 
 const (
 	envPrefix     = "ARCBOX_"
@@ -206,12 +206,19 @@ func (c Config) resolve() (Config, error) {
 	bad := func(key string, value any, want string) (Config, error) {
 		return Config{}, fmt.Errorf("configuration key %s = %v: want %s: %w", key, value, want, domain.ErrInvalid)
 	}
-	if !filepath.IsAbs(c.DataDir) {
-		abs, err := filepath.Abs(c.DataDir)
-		if err != nil || c.DataDir == "" {
-			return bad("data_dir", c.DataDir, "a directory")
+	if c.DataDir == "" {
+		return bad("data_dir", c.DataDir, "a directory")
+	}
+	// The daemon works in another directory than the command that starts it.
+	for key, path := range map[string]*string{"data_dir": &c.DataDir, "docker.socket_path": &c.Docker.SocketPath, "vm.kernel_path": &c.VM.KernelPath} {
+		if *path == "" {
+			continue
 		}
-		c.DataDir = abs
+		abs, err := filepath.Abs(*path)
+		if err != nil {
+			return bad(key, *path, "a path")
+		}
+		*path = abs
 	}
 	switch {
 	case c.VM.CPUs < 0 || c.VM.CPUs > 255:

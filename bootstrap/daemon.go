@@ -9,7 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"sync/atomic"
+	"sync"
 	"syscall"
 	"time"
 
@@ -58,8 +58,8 @@ func RunDaemon(ctx context.Context, c Config, b Build, human io.Writer, serving 
 	defer func() { log.Info("daemon ends", "error", err) }()
 
 	var sys *system.System
-	init := &initResult{}
-	app := fx.New(Options(c, b, log), fx.Supply(init), fx.Populate(&sys), fx.StopTimeout(stopTimeout(c)))
+	end := newEnding()
+	app := fx.New(Options(c, b, log), fx.Supply(end), fx.Populate(&sys), fx.StopTimeout(stopTimeout(c)))
 	if err := app.Err(); err != nil {
 		return fmt.Errorf("wiring the daemon: %w", dig.RootCause(err))
 	}
@@ -72,12 +72,12 @@ func RunDaemon(ctx context.Context, c Config, b Build, human io.Writer, serving 
 	select {
 	case s := <-signals:
 		log.Info("stopping", "signal", s.String())
-	case s := <-app.Wait():
-		log.Info("stopping", "exit_code", s.ExitCode)
+	case <-end.asked:
+		log.Info("stopping", "cause", end.error())
 	case <-ctx.Done():
 		log.Info("stopping", "cause", context.Cause(ctx))
 	}
-	return errors.Join(init.error(), stop(app, sys, signals, c, log))
+	return errors.Join(end.error(), stop(app, sys, signals, c, log))
 }
 
 // stop stops the app; a signal meanwhile drops the machines.
@@ -115,27 +115,41 @@ func makeDirs(c Config) error {
 	return nil
 }
 
-// initResult is how the start ended.
-type initResult struct{ err atomic.Pointer[error] }
+// ending is how a part of the daemon ends all of it. (fx has a way of its own,
+// which listens for signals too, and would take them from us.)
+type ending struct {
+	asked chan struct{}
+	once  sync.Once
+	err   error // valid after asked
+}
 
-func (r *initResult) set(err error) { r.err.Store(&err) }
+func newEnding() *ending { return &ending{asked: make(chan struct{})} }
 
-func (r *initResult) error() error {
-	if p := r.err.Load(); p != nil && !errors.Is(*p, domain.ErrCanceled) {
-		return *p
+func (e *ending) fail(err error) {
+	e.once.Do(func() {
+		e.err = err
+		close(e.asked)
+	})
+}
+
+// error is why the daemon ends, nil when nobody asked for it.
+func (e *ending) error() error {
+	select {
+	case <-e.asked:
+		return e.err
+	default:
+		return nil
 	}
-	return nil
 }
 
 // startModule brings the machine up behind the open sockets, and takes it down
 // in order before they close.
 var startModule = fx.Module("start",
-	fx.Invoke(func(lc fx.Lifecycle, sd fx.Shutdowner, s *system.System, r *initResult, c Config, d *docker.Server, log *slog.Logger) {
+	fx.Invoke(func(lc fx.Lifecycle, s *system.System, end *ending, c Config, d *docker.Server, log *slog.Logger) {
 		lc.Append(fx.StopHook(func(ctx context.Context) error { return s.Shutdown(ctx) }))
 		lc.Append(background(func(ctx context.Context) {
 			keepContext(c, log)
 			if err := s.Init(ctx); err != nil {
-				r.set(err)
 				if errors.Is(err, domain.ErrCanceled) {
 					return
 				}
@@ -144,7 +158,7 @@ var startModule = fx.Module("start",
 				case <-time.After(failedFlush):
 				case <-ctx.Done():
 				}
-				_ = sd.Shutdown(fx.ExitCode(1))
+				end.fail(err)
 			}
 		}, nil))
 	}),

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/fx"
 
 	"arcbox/adapters/kvm"
+	"arcbox/adapters/netfwd/usernet"
 	"arcbox/adapters/vsock"
 	"arcbox/application/port"
 	"arcbox/domain"
@@ -14,6 +15,9 @@ import (
 
 // hasRosettaRole says whether this host can have a virtual machine for RoleRosetta.
 const hasRosettaRole = false
+
+// framing is how this host's hypervisor wants Ethernet frames on its socket.
+const framing = usernet.Stream
 
 var hypervisorModule = fx.Module("hypervisor",
 	fx.Provide(

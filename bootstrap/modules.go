@@ -3,8 +3,10 @@ package bootstrap
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"net/url"
+	"path/filepath"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -100,13 +102,14 @@ func newAssets(c Config, b Build, report func(domain.AssetProgress), log *slog.L
 	if address == "" {
 		return nil, errNoAssets
 	}
-	source, err := assets.NewSource(address, assets.SourceOptions{Version: cmp.Or(c.Assets.Version, b.AssetVersion)})
+	source, err := assets.NewSource(address, assets.SourceOptions{Version: cmp.Or(c.Assets.Version, b.AssetVersion),
+		TempDir: filepath.Join(c.DataDir, "boot"), Log: log})
 	if err != nil {
 		return nil, err
 	}
 	pin := b.AssetManifest
 	if c.Assets.Source != "" && c.Assets.Source != b.AssetSource {
-		log.Warn("the asset source is not the one of this build", "source", c.Assets.Source)
+		log.Warn("the asset source is not the one of this build", "source", source.Describe())
 	}
 	cache := assets.NewCache(c.DataDir, log)
 	return appassets.New(appassets.Options{Version: b.AssetVersion, ManifestSHA256: pin, OverrideVersion: c.Assets.Version,
@@ -210,22 +213,24 @@ func newSystem(lc fx.Lifecycle, c Config, vm *lifecycle.Actor, engines port.Engi
 	return s, nil
 }
 
-// closing ends the streams of the API when the daemon begins to stop.
-type closing struct{ context.Context }
+// closing ends the streams of the API when its server begins to close.
+type closing struct {
+	context.Context
+	begin context.CancelFunc
+}
 
 var grpcModule = fx.Module("grpc",
 	fx.Provide(
 		newClosing,
 		fx.Annotate(newSystemService, fx.ResultTags(`group:"grpc"`)),
-		fx.Annotate(newGRPCServer, fx.ParamTags(``, ``, ``, ``, `group:"grpc"`)),
+		fx.Annotate(newGRPCServer, fx.ParamTags(``, ``, ``, ``, ``, `group:"grpc"`)),
 	),
 	fx.Invoke(func(*grpcapi.Server) {}),
 )
 
-func newClosing(lc fx.Lifecycle) closing {
+func newClosing() closing {
 	ctx, cancel := context.WithCancel(context.Background())
-	lc.Append(fx.StopHook(cancel))
-	return closing{ctx}
+	return closing{ctx, cancel}
 }
 
 func newSystemService(c Config, b Build, s port.System, end closing) grpcapi.Service {
@@ -236,10 +241,13 @@ func newSystemService(c Config, b Build, s port.System, end closing) grpcapi.Ser
 // drainTimeout is how long open requests get when the daemon stops.
 const drainTimeout = 5 * time.Second
 
-func newGRPCServer(lc fx.Lifecycle, c Config, traces trace.TracerProvider, log *slog.Logger, services []grpcapi.Service) *grpcapi.Server {
+func newGRPCServer(lc fx.Lifecycle, c Config, traces trace.TracerProvider, end closing, log *slog.Logger, services []grpcapi.Service) *grpcapi.Server {
 	s := grpcapi.NewServer(c.paths().GRPCSocket(), services, log,
 		grpc.StatsHandler(otelgrpc.NewServerHandler(otelgrpc.WithTracerProvider(traces))))
-	lc.Append(fx.StartStopHook(s.Start, func(ctx context.Context) error { return bounded(ctx, drainTimeout, s.Close) }))
+	lc.Append(fx.StartStopHook(s.Start, func(ctx context.Context) error {
+		end.begin()
+		return bounded(ctx, drainTimeout, s.Close)
+	}))
 	return s
 }
 
@@ -254,12 +262,11 @@ var dockerModule = fx.Module("docker",
 	fx.Invoke(func(*docker.Server) {}),
 )
 
-func newDockerServer(lc fx.Lifecycle, sd fx.Shutdowner, c Config, engines port.Engines, log *slog.Logger) *docker.Server {
+func newDockerServer(lc fx.Lifecycle, end *ending, c Config, engines port.Engines, log *slog.Logger) *docker.Server {
 	s := docker.NewServer(docker.Options{Path: c.Docker.SocketPath, Wait: c.requestWait(), Route: c.route(), Log: log}, engines)
 	serve := background(func(ctx context.Context) {
 		if err := s.Serve(ctx); err != nil {
-			log.Error("the Docker socket failed", "error", err)
-			_ = sd.Shutdown(fx.ExitCode(1))
+			end.fail(fmt.Errorf("the Docker socket: %w", err))
 		}
 	}, func(ctx context.Context) error { return bounded(ctx, drainTimeout, s.Close) })
 	start := serve.OnStart

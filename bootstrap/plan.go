@@ -52,7 +52,7 @@ func lifecycleOptions(c Config) lifecycle.Options {
 // networkOptions says what the guest's network is, from the configuration.
 func networkOptions(c Config, log *slog.Logger) netfwd.Options {
 	o := netfwd.Options{Subnet: c.Network.prefix(), Gateway: c.Network.gateway(), Guest: c.Network.guest(),
-		MTU: c.Network.MTU, Domain: c.Network.Domain, Log: log}
+		MTU: c.Network.MTU, Framing: framing, Domain: c.Network.Domain, Log: log}
 	for _, d := range c.Network.DNS {
 		o.Upstreams = append(o.Upstreams, netip.AddrPortFrom(netip.MustParseAddr(d), 53)) // checked by resolve
 	}

@@ -21,7 +21,7 @@ func TestTheDaemonIsWiredForEveryDriverChoice(t *testing.T) {
 			c, err := LoadConfig(nil, nil, map[string]any{"data_dir": t.TempDir(), "vm.accelerator": string(accelerator), "vm.boot": boot})
 			require.NoError(t, err)
 			log := slog.New(slog.DiscardHandler)
-			require.NoError(t, fx.ValidateApp(Options(c, testBuild(t), log), fx.Supply(&initResult{})), "%s, %s", accelerator, boot)
+			require.NoError(t, fx.ValidateApp(Options(c, testBuild(t), log), fx.Supply(newEnding())), "%s, %s", accelerator, boot)
 		}
 	}
 }
@@ -56,5 +56,6 @@ func TestTheMachineFollowsTheConfiguration(t *testing.T) {
 	require.Equal(t, o.Network.Gateway, n.Gateway)
 	require.Equal(t, o.Network.Address.Addr(), n.Guest)
 	require.Equal(t, o.Network.MTU, n.MTU, "both ends of the wire agree")
+	require.Equal(t, framing, n.Framing)
 	require.Equal(t, "9.9.9.9:53", n.Upstreams[0].String())
 }

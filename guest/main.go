@@ -21,7 +21,6 @@ import (
 	"arcbox/guest/cmdline"
 	"arcbox/guest/disk"
 	"arcbox/guest/engine"
-	"arcbox/guest/kmsg"
 	"arcbox/guest/logring"
 	"arcbox/guest/reap"
 	"arcbox/guest/supervisor"
@@ -46,11 +45,6 @@ func Main(version, build string) error {
 	owned.Go(func() { children.Reap(background) })
 
 	config, bootErr := prepareMachine(log)
-	owned.Go(func() {
-		if err := kmsg.Follow(background, func(l string) { logs.Append("kernel", []byte(l)) }); err != nil {
-			log.Warn("kernel messages end here", "error", err)
-		}
-	})
 	console.milestone("machine prepared")
 
 	kernelClock := clock.New(clock.Kernel{})

@@ -19,8 +19,15 @@ stage "programs and guest"
 make --no-print-directory guest >&2
 
 stage "daemon"
-if bin/arcbox daemon status >/dev/null 2>&1; then
-    echo "reusing the daemon that runs already" >&2
+if status=$(bin/arcbox daemon status --format json 2>/dev/null); then
+    # A program file that was replaced since reads "... (deleted)".
+    pid=$(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' <<<"$status")
+    if [[ $(readlink "/proc/$pid/exe") == *"(deleted)" ]]; then
+        echo "the daemon that runs is of an earlier build: restarting it" >&2
+        bin/arcbox daemon stop >&2
+    else
+        echo "reusing the daemon that runs already" >&2
+    fi
 fi
 bin/arcbox daemon start --wait >&2
 socket=$(bin/arcbox daemon status --format json | sed -n 's/.*"docker_socket": *"\([^"]*\)".*/\1/p')

@@ -220,7 +220,7 @@ func TestProtocolMismatchSaysWhichSideToUpdate(t *testing.T) {
 		protocol   uint32
 		text, hint string
 	}{
-		"older guest": {domain.AgentProtocol - 1, "guest agent is too old", "arcbox init"},
+		"older guest": {domain.AgentProtocol - 1, "guest agent is too old", "arcbox boot prefetch"},
 		"newer guest": {domain.AgentProtocol + 1, "daemon is too old", "update arcbox"},
 	} {
 		t.Run(name, func(t *testing.T) {

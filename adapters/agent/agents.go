@@ -190,6 +190,6 @@ func checkHello(answer *agentv1.HelloResponse, err error) (domain.AgentHello, er
 }
 
 const (
-	updateGuest = "update the guest: run `arcbox init`, then restart the machine"
+	updateGuest = "update the guest: arcbox daemon stop, arcbox boot prefetch --force, arcbox daemon start"
 	updateHost  = "update arcbox on this computer, then restart its daemon"
 )

@@ -6,14 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	agentv1 "arcbox/api/arcbox/agent/v1"
 	"arcbox/domain"
 )
-
-// maxComponents is how many log files a guest may have.
-const maxComponents = 16
 
 // positions remembers how far the logs of each machine's present boot were
 // written, so that a second session with the same boot does not repeat them.
@@ -77,15 +75,16 @@ func (s *session) followLogs(ctx context.Context) {
 	}
 }
 
+// logged are the components of the guest that have a log file on the host. The
+// guest has no say in it: other files of the directory are the host's own.
+var logged = []string{"agent", "containerd", "dockerd"}
+
 func (s *session) writeLog(files map[string]io.WriteCloser, m *agentv1.LogsResponse) error {
-	if !serviceName.MatchString(m.Component) {
+	if !slices.Contains(logged, m.Component) {
 		return fmt.Errorf("log of a component with the name %.40q: %w", m.Component, domain.ErrInvalid)
 	}
 	f := files[m.Component]
 	if f == nil {
-		if len(files) == maxComponents {
-			return fmt.Errorf("logs of more than %d components: %w", maxComponents, domain.ErrInvalid)
-		}
 		var err error
 		if f, err = s.agents.cfg.Logs.Writer(s.name, m.Component); err != nil {
 			return fmt.Errorf("open the log of %s: %w", m.Component, err)

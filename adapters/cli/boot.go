@@ -37,6 +37,11 @@ func (c *command) bootPrefetch() *cobra.Command {
 			if version != "" {
 				o["assets.version"] = version
 			}
+			if force {
+				if err := c.refuseWhileRunning(); err != nil {
+					return err
+				}
+			}
 			b, err := c.deps.Boot(o)
 			if err != nil {
 				return err
@@ -143,14 +148,8 @@ func (c *command) bootClear() *cobra.Command {
 		Use: "clear", Short: "Remove the cached files of every version", Args: noArgs,
 		Long: "Remove the cached files of every version. Containers, images and volumes are not touched.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d, err := c.deps.Daemon(c.overrides())
-			if err != nil {
+			if err := c.refuseWhileRunning(); err != nil {
 				return err
-			}
-			if _, running, err := d.Probe(); err != nil {
-				return err
-			} else if running {
-				return domain.WithHint(fmt.Errorf("a running daemon boots from these files: %w", domain.ErrInvalidState), "arcbox daemon stop")
 			}
 			b, err := c.deps.Boot(c.overrides())
 			if err != nil {
@@ -170,4 +169,17 @@ func (c *command) bootClear() *cobra.Command {
 			})
 		},
 	}
+}
+
+// refuseWhileRunning keeps the files of a running daemon in their place.
+func (c *command) refuseWhileRunning() error {
+	d, err := c.deps.Daemon(c.overrides())
+	if err != nil {
+		return err
+	}
+	_, running, err := d.Probe()
+	if err == nil && running {
+		err = domain.WithHint(fmt.Errorf("a running daemon boots from these files: %w", domain.ErrInvalidState), "arcbox daemon stop")
+	}
+	return err
 }

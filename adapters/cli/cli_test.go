@@ -141,7 +141,7 @@ func TestMistakesAreOneLineAndExitTwo(t *testing.T) {
 		"logs -c kernle":         "want daemon, agent, dockerd, containerd, kernel",
 		"logs -n -1":             "want 0 or more",
 		"status --wrong":         "unknown flag: --wrong",
-		"daemon start --wait -f": "[foreground wait]",
+		"daemon start --wait -f": "[foreground wait] were all set",
 	} {
 		code, stdout, stderr := w.run(t, strings.Fields(args)...)
 		if args != "daemon start --wait -f" { // cobra's own check of a group
@@ -238,6 +238,31 @@ func TestAStartThatFailsSaysWhy(t *testing.T) {
 	code, _, stderr = w.run(t, "daemon", "start", "--boot", "lazy")
 	require.Equal(t, ExitError, code)
 	require.Contains(t, stderr, "vm.boot = lazy")
+}
+
+func TestWaitingForADegradedDaemonStartsItsMachineAgain(t *testing.T) {
+	w := newWorld(t)
+	w.spawnErr = domain.ErrAlreadyRunning
+	w.serve(t, &arcboxv1.SetupStatus{Phase: arcboxv1.SetupPhase_SETUP_PHASE_DEGRADED, Error: "no boot"})
+	answers := []string{"HTTP/1.1 503 x\r\nContent-Length: 26\r\n\r\n{\"message\":\"still broken\"}", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"}
+	l := listenUnix(t, filepath.Join(w.dir, "docker.sock"))
+	defer l.Close()
+	go func() {
+		for _, a := range answers {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.ReadAtLeast(c, make([]byte, 4096), 1)
+			_, _ = io.WriteString(c, a)
+			_ = c.Close()
+		}
+	}()
+	code, _, stderr := w.run(t, "daemon", "start", "--wait")
+	require.Equal(t, ExitError, code)
+	require.Contains(t, stderr, "still broken")
+	_, _, stderr = w.run(t, "daemon", "start", "--wait")
+	require.NotContains(t, stderr, "still broken", "the request was served")
 }
 
 func TestStatusShowsMachineAndReason(t *testing.T) {

@@ -2,9 +2,12 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"strings"
 	"time"
 
@@ -48,6 +51,36 @@ func info(ctx context.Context, s Settings) (*arcboxv1.GetInfoResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	return client.GetInfo(ctx, &arcboxv1.GetInfoRequest{})
+}
+
+// wakeDegraded has a daemon whose machine did not boot try again: as any Docker
+// request does.
+func (c *command) wakeDegraded(ctx context.Context, s Settings) error {
+	in, err := info(ctx, s)
+	if err != nil || domain.SetupPhase(in.Setup.GetPhase()) != domain.PhaseDegraded {
+		return err
+	}
+	c.narrate("its virtual machine is down: starting it again")
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", s.DockerSocket)
+	}}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://arcbox/version", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req) // the socket bounds how long a request is held
+	if err != nil {
+		return fmt.Errorf("start the virtual machine: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	var answer struct{ Message string }
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&answer); err != nil || answer.Message == "" {
+		answer.Message = resp.Status
+	}
+	return fmt.Errorf("start the virtual machine: %s: %w", answer.Message, domain.ErrUnavailable)
 }
 
 // follow shows the phases of the daemon's start until it is over, and returns

@@ -21,7 +21,7 @@ Docker API and the API for IDEs on two sockets below the data directory.`, c.dae
 }
 
 func (c *command) daemonStart() *cobra.Command {
-	var foreground, wait bool
+	var foreground, detached, wait bool
 	var boot, accelerator, kernel, socket string
 	cmd := &cobra.Command{
 		Use:   "start",
@@ -32,18 +32,20 @@ machine boots meanwhile; --wait waits for it and shows the phases.`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o := c.overrides()
-			args := []string{"daemon", "start", "--foreground"}
-			if c.dataDir != "" {
-				args = append(args, "--data-dir", c.dataDir)
-			}
+			args := []string{"daemon", "start", "--detached"}
 			for _, f := range []struct{ flag, key, value string }{
 				{"boot", "vm.boot", boot}, {"accelerator", "vm.accelerator", accelerator},
-				{"kernel", "vm.kernel_path", kernel}, {"socket", "docker.socket_path", socket},
 			} {
 				if cmd.Flags().Changed(f.flag) {
 					o[f.key] = f.value
 					args = append(args, "--"+f.flag, f.value)
 				}
+			}
+			if cmd.Flags().Changed("kernel") {
+				o["vm.kernel_path"] = kernel
+			}
+			if cmd.Flags().Changed("socket") {
+				o["docker.socket_path"] = socket
 			}
 			settings, err := c.deps.Settings(o)
 			if err != nil {
@@ -53,8 +55,17 @@ machine boots meanwhile; --wait waits for it and shows the phases.`,
 			if err != nil {
 				return err
 			}
-			if foreground {
-				return d.Run(cmd.Context(), true, func(s Settings) { c.narrate("API   %s\ndocker %s", s.GRPCSocket, s.DockerSocket) })
+			if foreground || detached {
+				return d.Run(cmd.Context(), foreground, func(s Settings) {
+					if foreground {
+						c.narrate("API    %s\ndocker %s", s.GRPCSocket, s.DockerSocket)
+					}
+				})
+			}
+			// Resolved here: the daemon works in another directory.
+			args = append(args, "--data-dir", settings.DataDir, "--socket", settings.DockerSocket)
+			if settings.Kernel != "" {
+				args = append(args, "--kernel", settings.Kernel)
 			}
 			return c.startInBackground(cmd.Context(), d, settings, args, wait)
 		},
@@ -65,7 +76,10 @@ machine boots meanwhile; --wait waits for it and shows the phases.`,
 	cmd.Flags().StringVar(&accelerator, "accelerator", "", "auto, kvm or tcg (vm.accelerator)")
 	cmd.Flags().StringVar(&kernel, "kernel", "", "boot this kernel instead of the pinned one (vm.kernel_path)")
 	cmd.Flags().StringVar(&socket, "socket", "", "path of the Docker socket (docker.socket_path)")
-	cmd.MarkFlagsMutuallyExclusive("foreground", "wait")
+	// What the background daemon itself is started with.
+	cmd.Flags().BoolVar(&detached, "detached", false, "")
+	_ = cmd.Flags().MarkHidden("detached") // the flag is there
+	cmd.MarkFlagsMutuallyExclusive("foreground", "wait", "detached")
 	return cmd
 }
 
@@ -81,6 +95,11 @@ func (c *command) startInBackground(ctx context.Context, d Daemon, s Settings, a
 		c.narrate("the daemon runs (process %d)", pid)
 	}
 	if wait {
+		if already {
+			if err := c.wakeDegraded(ctx, s); err != nil {
+				return err
+			}
+		}
 		if err := c.follow(ctx, s, func() error {
 			return domain.WithHint(fmt.Errorf("the daemon ended while it started: %w", domain.ErrUnavailable), "see "+s.DaemonLog)
 		}); err != nil {

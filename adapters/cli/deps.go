@@ -22,6 +22,7 @@ type Settings struct {
 	DockerSocket string
 	GRPCSocket   string
 	DaemonLog    string
+	Kernel       string // one that replaces the asset set's; "" for none
 }
 
 // Overrides are configuration keys set by flags.

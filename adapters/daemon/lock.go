@@ -3,12 +3,14 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gofrs/flock"
 
@@ -60,8 +62,11 @@ func Acquire(p Paths) (*Lock, error) {
 		return nil, err
 	}
 	l := flock.New(p.lock(), flock.SetPermissions(0o600))
-	ok, err := l.TryLock()
-	if err != nil {
+	// A probe holds the lock for a moment; a daemon, for as long as it runs.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	ok, err := l.TryLockContext(ctx, 10*time.Millisecond)
+	if err != nil && ctx.Err() == nil {
 		return nil, fmt.Errorf("daemon lock %s: %w", p.lock(), err)
 	}
 	if !ok {
@@ -74,8 +79,10 @@ func Acquire(p Paths) (*Lock, error) {
 	return &Lock{l}, nil
 }
 
-// Release gives the lock back; the file is kept.
-func (l *Lock) Release() error { return l.lock.Unlock() }
+// Release gives the lock back; the file is kept, without the process's number.
+func (l *Lock) Release() error {
+	return errors.Join(os.Truncate(l.lock.Path(), 0), l.lock.Unlock())
+}
 
 // Probe says whether a daemon holds the lock, and its process id (0 unknown).
 func Probe(p Paths) (pid int, running bool, err error) {

@@ -41,8 +41,10 @@ func Spawn(ctx context.Context, p Paths, executable string, args []string, ready
 		return 0, fmt.Errorf("waiting for another start of the daemon: %w: %w", domain.ErrTimeout, err)
 	}
 	defer func() { _ = l.Unlock() }()
-	if pid, running, err := Probe(p); err != nil || running {
-		return pid, errors.Join(err, fmt.Errorf("%w on %s%s", domain.ErrAlreadyRunning, p.DataDir, pidText(pid)))
+	if pid, running, err := Probe(p); err != nil {
+		return 0, err
+	} else if running {
+		return pid, fmt.Errorf("%w on %s%s", domain.ErrAlreadyRunning, p.DataDir, pidText(pid))
 	}
 
 	stderr, err := os.CreateTemp(p.RunDir(), "daemon-start-*.err")
@@ -66,6 +68,9 @@ func Spawn(ctx context.Context, p Paths, executable string, args []string, ready
 	for {
 		select {
 		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return cmd.Process.Pid, fmt.Errorf("the daemon (process %d) goes on starting: %w", cmd.Process.Pid, domain.ErrCanceled)
+			}
 			return 0, fmt.Errorf("the daemon (process %d) did not serve %s within %s: %w", cmd.Process.Pid, p.GRPCSocket(), spawnTimeout, domain.ErrTimeout)
 		case <-tick.C:
 			var status syscall.WaitStatus

@@ -48,16 +48,11 @@ func privateDir(dir string) error {
 	if err != nil {
 		return fmt.Errorf("directory of the Docker socket: %w", err)
 	}
-	if info.Mode().Perm()&0o077 == 0 {
-		return nil
-	}
-	// A shared directory such as the one for temporary files is not ours to close.
-	if st, ok := info.Sys().(*syscall.Stat_t); !ok || int(st.Uid) != os.Geteuid() || info.Mode()&fs.ModeSticky != 0 {
-		err := fmt.Errorf("directory %q of the Docker socket is open to other users: %w", dir, domain.ErrPermission)
-		return domain.WithHint(err, "choose a directory of your own with --data-dir")
-	}
-	if err := os.Chmod(dir, 0o700); err != nil {
-		return fmt.Errorf("directory of the Docker socket: %w", err)
+	// A directory that others may write to is not safe for a socket, and one
+	// that was here before is not ours to close.
+	if info.Mode().Perm()&0o022 != 0 {
+		err := fmt.Errorf("directory %q of the Docker socket can be written by other users: %w", dir, domain.ErrPermission)
+		return domain.WithHint(err, "choose a directory of your own with --data-dir or docker.socket_path")
 	}
 	return nil
 }

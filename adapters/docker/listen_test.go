@@ -36,17 +36,24 @@ func TestListen(t *testing.T) {
 	require.NoFileExists(t, path)
 }
 
-func TestListenTightensItsDirectory(t *testing.T) {
+func TestListenMakesAPrivateDirectoryAndLeavesOthersAsTheyAre(t *testing.T) {
+	mode := func(dir string) os.FileMode {
+		info, err := os.Stat(dir)
+		require.NoError(t, err)
+		return info.Mode().Perm()
+	}
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(dir, 0o755))
-	l, err := listenPrivate(filepath.Join(dir, "s"))
-	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	info, err := os.Stat(dir)
-	require.NoError(t, err)
-	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
+	for _, path := range []string{filepath.Join(dir, "s"), filepath.Join(dir, "new", "s")} {
+		l, err := listenPrivate(path)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), mode(path))
+		require.NoError(t, l.Close())
+	}
+	require.Equal(t, os.FileMode(0o755), mode(dir), "it was here before")
+	require.Equal(t, os.FileMode(0o700), mode(filepath.Join(dir, "new")))
 	require.NoError(t, os.Chmod(dir, 0o777|os.ModeSticky))
-	_, err = listenPrivate(filepath.Join(dir, "s"))
+	_, err := listenPrivate(filepath.Join(dir, "s"))
 	require.ErrorIs(t, err, domain.ErrPermission)
 }
 

@@ -8,6 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
+
+	"gopkg.in/natefinch/lumberjack.v2"
 
 	"arcbox/application/port"
 	"arcbox/domain"
@@ -16,10 +19,19 @@ import (
 var _ port.LogFiles = (*LogFiles)(nil)
 
 // LogFiles keeps one rotated file per component below a directory.
-type LogFiles struct{ dir string }
+type LogFiles struct {
+	dir string
+
+	mu sync.Mutex
+	// files are opened once a process: each has a goroutine of its own that
+	// removes old rotations, and a machine that boots again finds its file.
+	files map[string]*lumberjack.Logger
+}
 
 // NewLogFiles keeps its files in dir, which is made when the first is written.
-func NewLogFiles(dir string) *LogFiles { return &LogFiles{dir: dir} }
+func NewLogFiles(dir string) *LogFiles {
+	return &LogFiles{dir: dir, files: map[string]*lumberjack.Logger{}}
+}
 
 // Path returns <dir>/<component>.log for the default machine, and
 // <dir>/<machine>-<component>.log for the others.
@@ -39,7 +51,15 @@ func (l *LogFiles) Writer(machine domain.MachineName, component string) (io.Writ
 	if err := os.MkdirAll(l.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("log directory: %w", err)
 	}
-	return rotating(l.Path(machine, component)), nil
+	path := l.Path(machine, component)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f := l.files[path]
+	if f == nil {
+		f = rotating(path)
+		l.files[path] = f
+	}
+	return f, nil
 }
 
 // validComponent keeps a name that came from the guest inside the directory.

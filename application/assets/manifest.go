@@ -91,7 +91,7 @@ func (s *Service) accept(data []byte) (domain.Manifest, error) {
 	sum := sha256.Sum256(data)
 	if got := hex.EncodeToString(sum[:]); s.pin != "" && got != s.pin {
 		err := fmt.Errorf("asset manifest has sha256 %s, pinned is %s: %w", got, s.pin, domain.ErrChecksum)
-		return domain.Manifest{}, domain.WithHint(err, "the source is not the one this version of ArcBox was built for; update ArcBox, or choose a version with ARCBOX_BOOT_ASSET_VERSION")
+		return domain.Manifest{}, domain.WithHint(err, "the source is not the one this version of ArcBox was built for; update ArcBox, or choose a version with assets.version")
 	}
 	m, err := domain.ParseManifest(data)
 	if err != nil {
