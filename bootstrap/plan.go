@@ -10,13 +10,6 @@ import (
 	"arcbox/domain"
 )
 
-// The guest's IPv6 network, beside the IPv4 one: unique-local addresses.
-var (
-	subnet6  = netip.MustParsePrefix("fd0a:bc::/64")
-	gateway6 = netip.MustParseAddr("fd0a:bc::1")
-	guest6   = netip.MustParseAddr("fd0a:bc::2")
-)
-
 // gateway and guest are the first two addresses of the network.
 func (n NetworkConfig) gateway() netip.Addr { return n.prefix().Addr().Next() }
 func (n NetworkConfig) guest() netip.Addr   { return n.gateway().Next() }
@@ -26,6 +19,7 @@ func (n NetworkConfig) prefix() netip.Prefix {
 
 // lifecycleOptions says what the default machine is, from the configuration.
 func lifecycleOptions(c Config) lifecycle.Options {
+	subnet6, gateway6, guest6 := domain.GuestIPv6()
 	timing := lifecycle.DefaultTiming()
 	timing.Startup, timing.Idle, timing.Stop = c.VM.StartupTimeout, c.VM.IdleTimeout, c.VM.StopTimeout
 	return lifecycle.Options{

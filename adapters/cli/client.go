@@ -96,6 +96,7 @@ func (c *command) follow(ctx context.Context, s Settings, lost func() error) err
 		return err
 	}
 	began := time.Now()
+	last := ""
 	for {
 		st, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -109,7 +110,11 @@ func (c *command) follow(ctx context.Context, s Settings, lost func() error) err
 		}
 		phase := domain.SetupPhase(st.Phase)
 		text := fmt.Sprintf("%6.1fs  %-18s %s", time.Since(began).Seconds(), phase, st.Message)
-		c.narrate("%s", strings.TrimRight(text, " "))
+		// A status also tells of facts that outlive the start, which are no news here.
+		if step := phase.String() + st.Message; step != last {
+			c.narrate("%s", strings.TrimRight(text, " "))
+			last = step
+		}
 		if !phase.Terminal() {
 			continue
 		}

@@ -97,14 +97,15 @@ type Config struct {
 // a unique-local IPv6 prefix beside it, jumbo frames, and Docker's default
 // address pools behind the guest.
 func DefaultConfig() Config {
+	subnet6, gateway6, guest6 := domain.GuestIPv6()
 	return Config{
 		MTU:        65520,
 		Subnet4:    netip.MustParsePrefix("10.0.2.0/24"),
 		Gateway4:   netip.MustParseAddr("10.0.2.1"),
 		Guest4:     netip.MustParseAddr("10.0.2.2"),
-		Subnet6:    netip.MustParsePrefix("fd0a:bc::/64"),
-		Gateway6:   netip.MustParseAddr("fd0a:bc::1"),
-		Guest6:     netip.MustParseAddr("fd0a:bc::2"),
+		Subnet6:    subnet6,
+		Gateway6:   gateway6,
+		Guest6:     guest6,
 		GatewayMAC: [6]byte{0x52, 0x54, 0, 0, 2, 1},
 		GuestMAC:   [6]byte{0x52, 0x54, 0, 0, 2, 2},
 		Behind: []netip.Prefix{
