@@ -28,6 +28,9 @@ type usageError struct{ error }
 // errNotRunning is the answer of commands that ask whether the daemon runs.
 var errNotRunning = errors.New("the daemon is not running")
 
+// errInterrupted is what the user did with Ctrl-C.
+var errInterrupted = errors.New("interrupted; what the daemon has begun goes on")
+
 // exitCode maps an error to the process's exit code.
 func exitCode(err error) int {
 	var usage usageError
@@ -38,7 +41,7 @@ func exitCode(err error) int {
 		return ExitUsage
 	case errors.Is(err, errNotRunning):
 		return ExitNotRunning
-	case errors.Is(err, context.Canceled), errors.Is(err, domain.ErrCanceled):
+	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled), errors.Is(err, domain.ErrCanceled):
 		return ExitInterrupt
 	default:
 		return ExitError

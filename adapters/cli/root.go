@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -29,8 +28,8 @@ func Execute(ctx context.Context, deps Deps, args []string) int {
 	if err == nil {
 		return ExitOK
 	}
-	if ctx.Err() != nil && !errors.Is(err, context.Canceled) {
-		err = fmt.Errorf("interrupted: %w", context.Canceled)
+	if ctx.Err() != nil {
+		err = errInterrupted
 	}
 	report(deps.Stderr, err)
 	return exitCode(err)
