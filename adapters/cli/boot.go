@@ -173,11 +173,7 @@ func (c *command) bootClear() *cobra.Command {
 
 // refuseWhileRunning keeps the files of a running daemon in their place.
 func (c *command) refuseWhileRunning() error {
-	d, err := c.deps.Daemon(c.overrides())
-	if err != nil {
-		return err
-	}
-	_, running, err := d.Probe()
+	_, _, running, err := c.probe()
 	if err == nil && running {
 		err = domain.WithHint(fmt.Errorf("a running daemon boots from these files: %w", domain.ErrInvalidState), "arcbox daemon stop")
 	}

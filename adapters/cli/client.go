@@ -20,6 +20,19 @@ import (
 
 const callTimeout = 10 * time.Second
 
+// probe says whether a daemon runs with the settings of this command line.
+func (c *command) probe() (s Settings, pid int, running bool, err error) {
+	if s, err = c.deps.Settings(c.overrides()); err != nil {
+		return s, 0, false, err
+	}
+	d, err := c.deps.Daemon(c.overrides())
+	if err != nil {
+		return s, 0, false, err
+	}
+	pid, running, err = d.Probe()
+	return s, pid, running, err
+}
+
 // dial connects to the daemon's API; the connection is made by the first call.
 func dial(s Settings) (arcboxv1.SystemServiceClient, func(), error) {
 	conn, err := grpc.NewClient("unix://"+s.GRPCSocket, grpc.WithTransportCredentials(insecure.NewCredentials()))

@@ -164,15 +164,7 @@ func (c *command) daemonStatus() *cobra.Command {
 		Long:  "Say whether the daemon runs: the exit code is 0 when it does and 3 when it does not.",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := c.deps.Settings(c.overrides())
-			if err != nil {
-				return err
-			}
-			d, err := c.deps.Daemon(c.overrides())
-			if err != nil {
-				return err
-			}
-			pid, running, err := d.Probe()
+			s, pid, running, err := c.probe()
 			if err != nil {
 				return err
 			}

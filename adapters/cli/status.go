@@ -19,17 +19,11 @@ func (c *command) status() *cobra.Command {
 		Long:  "Show the virtual machine, its engine and its services. The exit code is 3 when the daemon does not run.",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := c.deps.Settings(c.overrides())
+			s, _, running, err := c.probe()
 			if err != nil {
 				return err
 			}
-			d, err := c.deps.Daemon(c.overrides())
-			if err != nil {
-				return err
-			}
-			if _, running, err := d.Probe(); err != nil {
-				return err
-			} else if !running {
+			if !running {
 				return domain.WithHint(errNotRunning, "arcbox daemon start")
 			}
 			in, err := info(cmd.Context(), s)
