@@ -51,6 +51,9 @@ type GuestStatus struct {
 	// version ("1.56"); empty before it was ready once.
 	EngineVersion string
 	EngineAPI     string
+	// RunningContainers is how many containers run; while dockerd does not
+	// answer, how many ran when it last did.
+	RunningContainers int
 }
 
 // Service returns the status of the named service.

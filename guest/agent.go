@@ -92,6 +92,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	starting, stopStarting := context.WithCancel(serving)
 	var services *supervisor.Supervisor
 	var starter sync.WaitGroup
+	// Containers are counted as long as there are services to stop.
+	starter.Go(func() { engine.FollowRunning(starting, a.cfg.DockerSocket, a.hub.SetRunning) })
 	starter.Go(func() { services = a.start(starting) })
 
 	grace := defaultGrace

@@ -18,6 +18,9 @@ const (
 	maxLogLine  = 16 << 10
 )
 
+// maxContainers bounds what a guest says of how many containers run.
+const maxContainers = 1 << 20
+
 var serviceName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
 
 // word cleans a short text of the guest.
@@ -42,7 +45,8 @@ func clean(s string, limit int, lines bool) string {
 // toStatus takes over a status of the guest as far as it makes sense: services
 // whose name or state does not are left out.
 func toStatus(m *agentv1.Status) domain.GuestStatus {
-	g := domain.GuestStatus{EngineReady: m.EngineReady, EngineVersion: word(m.EngineVersion), EngineAPI: word(m.EngineApi)}
+	g := domain.GuestStatus{EngineReady: m.EngineReady, EngineVersion: word(m.EngineVersion), EngineAPI: word(m.EngineApi),
+		RunningContainers: int(min(m.RunningContainers, maxContainers))}
 	for _, s := range m.Services {
 		state, ok := toState(s.State)
 		if !ok || !serviceName.MatchString(s.Name) || len(g.Services) == maxServices {

@@ -22,6 +22,7 @@ type Actor struct {
 	inbox   chan message
 	wake    chan struct{} // ends idling; holds one
 	quit    chan struct{} // Close was called
+	deaf    chan struct{} // the loop of Run has ended: nobody takes messages
 	over    chan struct{} // Run has returned, or never will run
 	started atomic.Bool
 	quitted sync.Once
@@ -64,6 +65,7 @@ func New(o Options, p Ports) (*Actor, error) {
 		inbox:   make(chan message),
 		wake:    make(chan struct{}, 1),
 		quit:    make(chan struct{}),
+		deaf:    make(chan struct{}),
 		over:    make(chan struct{}),
 		life:    domain.NewLifecycle(false),
 	}
@@ -104,6 +106,7 @@ func (a *Actor) Run(ctx context.Context) {
 			a.close(root)
 		}
 	}
+	close(a.deaf)
 	if a.run != nil { // one that could not be closed; the last try
 		a.takeDown(root, a.run, nil)
 	}

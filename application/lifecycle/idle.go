@@ -74,6 +74,9 @@ func (a *Actor) settleIdle(ctx context.Context, timer *time.Timer) {
 	for {
 		u := usage{now: time.Since(a.epoch), last: time.Duration(a.last.Load()), seen: a.idleSeen, since: a.idleSince}
 		u.holds = a.holds.Load()
+		if a.guest.RunningContainers > 0 {
+			u.holds++
+		}
 		event, next := idleDecision(a.life.State, u, a.options.Timing)
 		if event == nil {
 			timer.Stop()

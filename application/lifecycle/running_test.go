@@ -125,6 +125,29 @@ func TestIdle(t *testing.T) {
 	})
 }
 
+func TestARunningContainerKeepsTheMachine(t *testing.T) {
+	world(t, func(t *testing.T, r *lifecycletest.Rig) {
+		a := r.Actor(t, lifecycletest.Options())
+		_, err := a.EnsureReady(t.Context())
+		require.NoError(t, err)
+		state := func(after time.Duration) domain.LifecycleState {
+			time.Sleep(after)
+			synctest.Wait()
+			return a.Status().State
+		}
+		r.Guest().Push(domain.GuestStatus{EngineReady: true, RunningContainers: 1})
+		require.Equal(t, domain.StateRunning, state(time.Hour), "nobody is connected, but a container runs")
+		r.Guest().Push(domain.GuestStatus{RunningContainers: 1})
+		require.Equal(t, domain.StateRunning, state(time.Hour), "an engine that restarts keeps its containers")
+		r.Guest().Push(domain.GuestStatus{EngineReady: true})
+		require.Equal(t, domain.StateRunning, state(5*time.Minute-time.Second), "the end of the last container is a use")
+		require.Equal(t, domain.StateIdle, state(time.Second))
+		r.Guest().Push(domain.GuestStatus{EngineReady: true, RunningContainers: 1})
+		require.Equal(t, domain.StateRunning, state(0), "a restart policy ends idling")
+		require.Equal(t, domain.StateRunning, state(time.Hour))
+	})
+}
+
 func TestGuestStatusIsPublished(t *testing.T) {
 	world(t, func(t *testing.T, r *lifecycletest.Rig) {
 		a := r.Actor(t, lifecycletest.Options())

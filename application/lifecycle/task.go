@@ -33,15 +33,19 @@ func (a *Actor) spawn(parent context.Context, f taskFunc) {
 		})
 		t.run = r
 		close(t.done)
-		a.post(completion{incarnation, event, r})
+		if !a.post(completion{incarnation, event, r}) && r != nil {
+			a.takeDown(context.WithoutCancel(parent), r, nil) // nobody else will
+		}
 	})
 }
 
-// post hands news to the actor; when it is over there is nobody to tell.
-func (a *Actor) post(m message) {
+// post hands news to the actor, and reports whether there was one to take them.
+func (a *Actor) post(m message) bool {
 	select {
 	case a.inbox <- m:
-	case <-a.over:
+		return true
+	case <-a.deaf:
+		return false
 	}
 }
 
@@ -107,7 +111,7 @@ func (a *Actor) postUnless(ctx context.Context, m message) {
 	select {
 	case a.inbox <- m:
 	case <-ctx.Done():
-	case <-a.over:
+	case <-a.deaf:
 	}
 }
 
@@ -132,6 +136,9 @@ func (l lostRun) handle(ctx context.Context, a *Actor) {
 
 func (n guestNews) handle(ctx context.Context, a *Actor) {
 	if n.run == a.run && a.life.State.Ready() {
+		if a.guest.RunningContainers > 0 && n.status.RunningContainers == 0 {
+			a.touchNow() // the last container was the last use
+		}
 		a.guest = n.status
 		a.publish()
 	}

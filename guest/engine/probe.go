@@ -55,21 +55,14 @@ func DockerdReady(ctx context.Context, socket string) (Version, error) {
 }
 
 func get(ctx context.Context, client *http.Client, path string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker"+path, nil)
+	answer, err := open(ctx, client, path)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("ask dockerd: %w", err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	defer answer.Close()
+	body, err := io.ReadAll(io.LimitReader(answer, 64<<10))
 	if err != nil {
 		return nil, fmt.Errorf("ask dockerd for %s: %w", path, err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("ask dockerd for %s: %s: %.200s", path, resp.Status, body)
 	}
 	return body, nil
 }

@@ -6,7 +6,8 @@ import (
 )
 
 func toStatus(g domain.GuestStatus) *agentv1.Status {
-	out := &agentv1.Status{EngineReady: g.EngineReady, EngineVersion: g.EngineVersion, EngineApi: g.EngineAPI}
+	out := &agentv1.Status{EngineReady: g.EngineReady, EngineVersion: g.EngineVersion, EngineApi: g.EngineAPI,
+		RunningContainers: uint32(max(0, g.RunningContainers))}
 	for _, s := range g.Services {
 		out.Services = append(out.Services, &agentv1.Service{
 			Name: s.Name, State: toState(s.State), Detail: s.Detail, Restarts: uint32(max(0, s.Restarts)),

@@ -40,6 +40,13 @@ func (h *Hub) SetEngine(v engine.Version) {
 	h.update(func(g *domain.GuestStatus) { g.EngineVersion, g.EngineAPI = v.Engine, v.API })
 }
 
+// SetRunning enters how many containers run.
+func (h *Hub) SetRunning(containers int) {
+	if g, _ := h.Status(); g.RunningContainers != containers {
+		h.update(func(g *domain.GuestStatus) { g.RunningContainers = containers })
+	}
+}
+
 // update changes a copy: what Status returned stays as it was.
 func (h *Hub) update(change func(*domain.GuestStatus)) {
 	h.mu.Lock()

@@ -344,9 +344,12 @@ type Status struct {
 	// Empty before the engine was ready once.
 	EngineVersion string `protobuf:"bytes,3,opt,name=engine_version,json=engineVersion,proto3" json:"engine_version,omitempty"`
 	// The newest API version of the engine, such as "1.56".
-	EngineApi     string `protobuf:"bytes,4,opt,name=engine_api,json=engineApi,proto3" json:"engine_api,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	EngineApi string `protobuf:"bytes,4,opt,name=engine_api,json=engineApi,proto3" json:"engine_api,omitempty"`
+	// How many containers run; while the engine does not answer, how many ran
+	// when it last did.
+	RunningContainers uint32 `protobuf:"varint,5,opt,name=running_containers,json=runningContainers,proto3" json:"running_containers,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Status) Reset() {
@@ -405,6 +408,13 @@ func (x *Status) GetEngineApi() string {
 		return x.EngineApi
 	}
 	return ""
+}
+
+func (x *Status) GetRunningContainers() uint32 {
+	if x != nil {
+		return x.RunningContainers
+	}
+	return 0
 }
 
 type Service struct {
@@ -889,13 +899,14 @@ const file_arcbox_agent_v1_agent_proto_rawDesc = "" +
 	"\rWatchResponse\x121\n" +
 	"\x06status\x18\x01 \x01(\v2\x17.arcbox.agent.v1.StatusH\x00R\x06status\x12:\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x1a.arcbox.agent.v1.HeartbeatH\x00R\theartbeatB\a\n" +
-	"\x05event\"\xa7\x01\n" +
+	"\x05event\"\xd6\x01\n" +
 	"\x06Status\x124\n" +
 	"\bservices\x18\x01 \x03(\v2\x18.arcbox.agent.v1.ServiceR\bservices\x12!\n" +
 	"\fengine_ready\x18\x02 \x01(\bR\vengineReady\x12%\n" +
 	"\x0eengine_version\x18\x03 \x01(\tR\rengineVersion\x12\x1d\n" +
 	"\n" +
-	"engine_api\x18\x04 \x01(\tR\tengineApi\"\x86\x01\n" +
+	"engine_api\x18\x04 \x01(\tR\tengineApi\x12-\n" +
+	"\x12running_containers\x18\x05 \x01(\rR\x11runningContainers\"\x86\x01\n" +
 	"\aService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1d.arcbox.agent.v1.ServiceStateR\x05state\x12\x16\n" +

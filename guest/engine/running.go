@@ -1,0 +1,92 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+const (
+	// reconnect is the pause before dockerd is asked again after it was lost.
+	reconnect = time.Second
+	// maxList bounds the list of running containers, bytes.
+	maxList = 64 << 20
+)
+
+// FollowRunning tells report how many containers run, whenever that may have
+// changed, until ctx ends. Nothing is told while dockerd does not answer: what
+// was told last holds until there is a list again. It subscribes before it
+// lists, so that no change falls between the two.
+func FollowRunning(ctx context.Context, socket string, report func(int)) {
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}}
+	defer client.CloseIdleConnections()
+	for ctx.Err() == nil {
+		_ = followOnce(ctx, client, report) // dockerd starts, stops and crashes; the supervisor tells of that
+		select {
+		case <-ctx.Done():
+		case <-time.After(reconnect):
+		}
+	}
+}
+
+// runningFilter selects the events that change how many containers run.
+const runningFilter = `{"type":["container"],"event":["start","die"]}`
+
+func followOnce(ctx context.Context, client *http.Client, report func(int)) error {
+	events, err := open(ctx, client, "/events?filters="+url.QueryEscape(runningFilter))
+	if err != nil {
+		return err
+	}
+	defer events.Close()
+	next := json.NewDecoder(events)
+	for {
+		n, err := running(ctx, client)
+		if err != nil {
+			return err
+		}
+		report(n)
+		var event struct{}
+		if err := next.Decode(&event); err != nil {
+			return fmt.Errorf("events of dockerd: %w", err)
+		}
+	}
+}
+
+func running(ctx context.Context, client *http.Client) (int, error) {
+	body, err := open(ctx, client, "/containers/json")
+	if err != nil {
+		return 0, err
+	}
+	defer body.Close()
+	var list []struct{}
+	if err := json.NewDecoder(io.LimitReader(body, maxList)).Decode(&list); err != nil {
+		return 0, fmt.Errorf("list of containers: %w", err)
+	}
+	return len(list), nil
+}
+
+// open sends a GET request and returns the body of its answer, which the
+// caller closes.
+func open(ctx context.Context, client *http.Client, path string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask dockerd: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10)) // for the error's text only
+		_ = resp.Body.Close()
+		return nil, fmt.Errorf("ask dockerd for %s: %s: %.200s", path, resp.Status, body)
+	}
+	return resp.Body, nil
+}

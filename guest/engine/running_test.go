@@ -1,0 +1,76 @@
+package engine
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestRunningContainersAreFollowed(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "docker.sock")
+	var containers atomic.Int32
+	changed := make(chan struct{})
+	containers.Store(2)
+	serve := func() *http.Server {
+		mux := http.NewServeMux()
+		mux.HandleFunc("/events", func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("filters") != runningFilter {
+				w.WriteHeader(http.StatusBadRequest)
+				return
+			}
+			_ = http.NewResponseController(w).Flush()
+			for {
+				select {
+				case <-changed:
+					_, _ = w.Write([]byte(`{"Type":"container","Action":"die"}` + "\n"))
+					_ = http.NewResponseController(w).Flush()
+				case <-r.Context().Done():
+					return
+				}
+			}
+		})
+		mux.HandleFunc("/containers/json", func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte("[" + strings.TrimSuffix(strings.Repeat(`{"Id":"x","Names":["/a"]},`, int(containers.Load())), ",") + "]"))
+		})
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", socket)
+		require.NoError(t, err)
+		s := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
+		go func() { _ = s.Serve(l) }()
+		return s
+	}
+	told := make(chan int, 16)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); FollowRunning(ctx, socket, func(n int) { told <- n }) }()
+	next := func() int {
+		t.Helper()
+		select {
+		case n := <-told:
+			return n
+		case <-time.After(10 * time.Second):
+			t.Fatal("nothing was told")
+			return -1
+		}
+	}
+	s := serve() // after the first attempt, as in a guest
+	require.Equal(t, 2, next())
+	containers.Store(1)
+	changed <- struct{}{}
+	require.Equal(t, 1, next())
+
+	require.NoError(t, s.Close()) // dockerd crashes: nothing is told until it is back
+	containers.Store(3)
+	s = serve()
+	require.Equal(t, 3, next(), "a change that was missed is in the list")
+	require.Empty(t, told)
+	cancel()
+	<-done
+	require.NoError(t, s.Close())
+}
