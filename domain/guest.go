@@ -1,5 +1,7 @@
 package domain
 
+import "time"
+
 // The guest's vsock ports.
 const (
 	PortAgent      uint32 = 1024
@@ -13,6 +15,9 @@ const (
 // AgentProtocol is the version of the protocol between daemon and guest agent.
 // It changes when one of them can no longer work with the other.
 const AgentProtocol uint32 = 1
+
+// AgentHeartbeat is how often a guest agent gives a sign of life.
+const AgentHeartbeat = 2 * time.Second
 
 // AgentHello is how a guest agent introduces itself.
 type AgentHello struct {

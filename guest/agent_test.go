@@ -171,7 +171,7 @@ func connect(t *testing.T, v *vm) (port.AgentSession, files) {
 	agents := agent.New(agent.Config{Version: "test", Logs: f, Log: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	s, err := agents.Connect(ctx, "default", v)
+	s, err := agents.Connect(ctx, "default", v, time.Minute)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s, f

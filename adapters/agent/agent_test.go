@@ -146,16 +146,21 @@ func (f *files) get(name string) string {
 	return f.text[name]
 }
 
-func client(heartbeat time.Duration) (*Agents, *files) {
+func client() (*Agents, *files) {
 	f := &files{text: map[string]string{}}
-	return New(Config{Version: "test", Logs: f, Log: slog.New(slog.DiscardHandler), Heartbeat: heartbeat}), f
+	return New(Config{Version: "test", Logs: f, Log: slog.New(slog.DiscardHandler)}), f
 }
 
 func connect(t *testing.T, a *Agents, d port.Dialer) port.AgentSession {
 	t.Helper()
+	return connectFor(t, a, d, 3*time.Minute)
+}
+
+func connectFor(t *testing.T, a *Agents, d port.Dialer, silence time.Duration) port.AgentSession {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel() // the session outlives it
-	s, err := a.Connect(ctx, "default", d)
+	s, err := a.Connect(ctx, "default", d, silence)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
@@ -169,7 +174,7 @@ func TestConnectRetriesAndStatusIsPushed(t *testing.T) {
 	g := newGuest()
 	d := serve(t, g)
 	d.refuse.Store(3)
-	a, _ := client(time.Minute)
+	a, _ := client()
 	s := connect(t, a, d)
 	require.EqualValues(t, 4, d.attempts.Load())
 	require.Equal(t, "boot", s.Hello().BootID)
@@ -186,10 +191,10 @@ func TestConnectEndsWithTheContextAndSaysWhatItMet(t *testing.T) {
 	g := newGuest()
 	d := serve(t, g)
 	d.refuse.Store(1 << 30)
-	a, _ := client(time.Minute)
+	a, _ := client()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	_, err := a.Connect(ctx, "default", d)
+	_, err := a.Connect(ctx, "default", d, time.Minute)
 	require.ErrorIs(t, err, domain.ErrTimeout)
 	require.ErrorContains(t, err, "connection refused by the test")
 }
@@ -205,7 +210,7 @@ func TestConnectDoesNotWaitOnAConnectionThatBreaks(t *testing.T) {
 		}
 		return s, err
 	})
-	a, _ := client(time.Minute)
+	a, _ := client()
 	begin := time.Now()
 	connect(t, a, breaking)
 	require.Less(t, time.Since(begin), 5*time.Second)
@@ -228,8 +233,8 @@ func TestProtocolMismatchSaysWhichSideToUpdate(t *testing.T) {
 			g.hello = func() (*agentv1.HelloResponse, error) {
 				return &agentv1.HelloResponse{Protocol: c.protocol, Version: "9.9\x1b[31m"}, nil
 			}
-			a, _ := client(time.Minute)
-			_, err := a.Connect(t.Context(), "default", serve(t, g))
+			a, _ := client()
+			_, err := a.Connect(t.Context(), "default", serve(t, g), time.Minute)
 			require.ErrorIs(t, err, domain.ErrProtocol)
 			require.ErrorContains(t, err, c.text)
 			require.Contains(t, domain.Hint(err), c.hint)
@@ -241,16 +246,16 @@ func TestProtocolMismatchSaysWhichSideToUpdate(t *testing.T) {
 		g.hello = func() (*agentv1.HelloResponse, error) {
 			return g.UnimplementedAgentServiceServer.Hello(context.Background(), nil)
 		}
-		a, _ := client(time.Minute)
-		_, err := a.Connect(t.Context(), "default", serve(t, g))
+		a, _ := client()
+		_, err := a.Connect(t.Context(), "default", serve(t, g), time.Minute)
 		require.ErrorIs(t, err, domain.ErrProtocol)
 	})
 }
 
 func TestSilenceIsTheLossOfTheAgent(t *testing.T) {
 	g := newGuest()
-	a, _ := client(30 * time.Millisecond)
-	s := connect(t, a, serve(t, g))
+	a, _ := client()
+	s := connectFor(t, a, serve(t, g), 90*time.Millisecond)
 	begin := time.Now()
 	for range 5 {
 		time.Sleep(30 * time.Millisecond)
@@ -265,7 +270,7 @@ func TestSilenceIsTheLossOfTheAgent(t *testing.T) {
 
 func TestTheEndOfTheWatchIsTheLossOfTheAgent(t *testing.T) {
 	g := newGuest()
-	a, _ := client(time.Minute)
+	a, _ := client()
 	s := connect(t, a, serve(t, g))
 	close(g.ending)
 	<-s.Done()
@@ -273,7 +278,7 @@ func TestTheEndOfTheWatchIsTheLossOfTheAgent(t *testing.T) {
 }
 
 func TestCloseIsNotALoss(t *testing.T) {
-	a, _ := client(time.Minute)
+	a, _ := client()
 	s := connect(t, a, serve(t, newGuest()))
 	require.NoError(t, s.Close())
 	<-s.Done()
@@ -285,7 +290,7 @@ func TestCloseIsNotALoss(t *testing.T) {
 func TestLogsAreWrittenCleanedAndGoOnWhereTheyWere(t *testing.T) {
 	g := newGuest()
 	d := serve(t, g)
-	a, f := client(time.Minute)
+	a, f := client()
 	s := connect(t, a, d)
 	require.Empty(t, (<-g.asked).Positions)
 	g.logs <- &agentv1.LogsResponse{Component: "dockerd", Data: []byte("one\ntwo\x1b[2J\xff\r\n"), Next: 2}
@@ -309,7 +314,7 @@ func TestLogsAreWrittenCleanedAndGoOnWhereTheyWere(t *testing.T) {
 
 func TestALogThatWantsOutOfItsDirectoryEndsTheLogsOnly(t *testing.T) {
 	g := newGuest()
-	a, f := client(time.Minute)
+	a, f := client()
 	s := connect(t, a, serve(t, g))
 	g.logs <- &agentv1.LogsResponse{Component: "../../evil", Data: []byte("x\n")}
 	g.events <- statusEvent(true)

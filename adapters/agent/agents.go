@@ -38,13 +38,6 @@ const (
 	maxHeader  = 64 << 10
 )
 
-// Heartbeat is how often a guest agent gives a sign of life on its watch;
-// after Missed of them without one it counts as lost.
-const (
-	Heartbeat = 2 * time.Second
-	Missed    = 3
-)
-
 // Config is what the client needs.
 type Config struct {
 	// Version is this daemon's version; the guest puts it into its log.
@@ -52,12 +45,6 @@ type Config struct {
 	// Logs takes the guest's logs.
 	Logs port.LogFiles
 	Log  *slog.Logger
-	// Heartbeat is the pause between the guest's heartbeats; 0 means the
-	// constant.
-	Heartbeat time.Duration
-	// Missed is how many heartbeats may fail to come before the agent counts as
-	// lost; 0 means the constant. An emulated machine on a busy host needs more.
-	Missed int
 	// Clock is the host's clock; nil means the system's.
 	Clock Clock
 }
@@ -72,12 +59,6 @@ var _ port.Agents = (*Agents)(nil)
 
 // New returns a client.
 func New(cfg Config) *Agents {
-	if cfg.Heartbeat == 0 {
-		cfg.Heartbeat = Heartbeat
-	}
-	if cfg.Missed == 0 {
-		cfg.Missed = Missed
-	}
 	if cfg.Clock == nil {
 		cfg.Clock = systemClock()
 	}
@@ -85,10 +66,10 @@ func New(cfg Config) *Agents {
 }
 
 // Connect implements port.Agents.
-func (a *Agents) Connect(ctx context.Context, name domain.MachineName, d port.Dialer) (port.AgentSession, error) {
+func (a *Agents) Connect(ctx context.Context, name domain.MachineName, d port.Dialer, silence time.Duration) (port.AgentSession, error) {
 	last := errors.New("no attempt has ended yet")
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		s, err := a.attempt(ctx, name, d)
+		s, err := a.attempt(ctx, name, d, silence)
 		if err == nil {
 			return s, nil
 		}
@@ -118,7 +99,7 @@ func endOf(ctx context.Context) error {
 	return cause
 }
 
-func (a *Agents) attempt(ctx context.Context, name domain.MachineName, d port.Dialer) (*session, error) {
+func (a *Agents) attempt(ctx context.Context, name domain.MachineName, d port.Dialer, silence time.Duration) (*session, error) {
 	bounded, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	stream, err := d.Dial(bounded, domain.PortAgent)
@@ -141,7 +122,7 @@ func (a *Agents) attempt(ctx context.Context, name domain.MachineName, d port.Di
 		return nil, err
 	}
 	a.cfg.Log.Info("guest agent connected", "machine", name, "version", hello.Version, "build", hello.Build, "kernel", hello.Kernel)
-	return a.newSession(ctx, name, conn, client, hello), nil
+	return a.newSession(ctx, name, conn, client, hello, silence), nil
 }
 
 // overStream makes a gRPC client of one stream. A second connection is never

@@ -25,9 +25,11 @@ type session struct {
 	conn   *grpc.ClientConn
 	client agentv1.AgentServiceClient
 	log    *slog.Logger
-	end    context.CancelCauseFunc // ends the goroutines; the first cause stays
-	wg     sync.WaitGroup
-	done   chan struct{}
+	// silence is how long the guest may give no sign of life.
+	silence time.Duration
+	end     context.CancelCauseFunc // ends the goroutines; the first cause stays
+	wg      sync.WaitGroup
+	done    chan struct{}
 
 	mu      sync.Mutex
 	status  domain.GuestStatus
@@ -42,10 +44,11 @@ var errClosed = errors.New("the session with the guest agent was closed")
 
 // newSession starts the streams. They outlive ctx, of which only the values
 // are kept.
-func (a *Agents) newSession(ctx context.Context, name domain.MachineName, conn *grpc.ClientConn, client agentv1.AgentServiceClient, hello domain.AgentHello) *session {
+func (a *Agents) newSession(ctx context.Context, name domain.MachineName, conn *grpc.ClientConn, client agentv1.AgentServiceClient, hello domain.AgentHello, silence time.Duration) *session {
 	ctx, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	s := &session{
-		agents: a, name: name, hello: hello, conn: conn, client: client, end: end,
+		silence: silence,
+		agents:  a, name: name, hello: hello, conn: conn, client: client, end: end,
 		log:     a.cfg.Log.With("machine", name),
 		done:    make(chan struct{}),
 		changed: make(chan struct{}),
@@ -133,7 +136,7 @@ func kindOf(err error) error {
 // watch takes over the pushed status until the agent is gone or ctx ends, and
 // returns why.
 func (s *session) watch(ctx context.Context) error {
-	silence := time.Duration(s.agents.cfg.Missed) * s.agents.cfg.Heartbeat
+	silence := s.silence
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	quiet := time.AfterFunc(silence, func() {

@@ -202,7 +202,8 @@ func (b *boot) connect(ctx context.Context, vm port.VM, budget time.Duration) (p
 	bounded, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
 	stop := cancelWhen(vm.Done(), cancel)
-	session, err := b.ports.Agents.Connect(bounded, b.options.Machine, vm)
+	session, err := b.ports.Agents.Connect(bounded, b.options.Machine, vm,
+		b.options.budget(b.options.Timing.Silence, vm.Info()))
 	stop()
 	if err == nil {
 		return session, nil

@@ -57,6 +57,8 @@ type Timing struct {
 	// Post is how long a machine whose agent is gone gets to end by itself, so
 	// that a power-off is told from a crash.
 	Post time.Duration
+	// Silence is how long a guest may give no sign of life.
+	Silence time.Duration
 	// Idle is how long nobody must have used the machine before it idles, Stop
 	// how long it idles before it is stopped; 0 is never.
 	Idle, Stop time.Duration
@@ -72,6 +74,7 @@ func DefaultTiming() Timing {
 		StopCall:  5 * time.Second,
 		Kill:      10 * time.Second,
 		Post:      3 * time.Second,
+		Silence:   3 * domain.AgentHeartbeat,
 		Idle:      5 * time.Minute,
 		Stop:      10 * time.Minute,
 	}
@@ -102,7 +105,7 @@ func (o Options) check() error {
 		return fmt.Errorf("machine %q needs memory: %w", o.Machine, domain.ErrInvalid)
 	case o.Disk == 0 || o.DataDisk == "":
 		return fmt.Errorf("machine %q needs a data disk: %w", o.Machine, domain.ErrInvalid)
-	case t.Prepare <= 0 || t.Startup <= 0 || t.StopGrace <= 0 || t.StopCall <= 0 || t.Kill <= 0 || t.Post <= 0 || t.Retries.Tries < 1:
+	case t.Prepare <= 0 || t.Startup <= 0 || t.StopGrace <= 0 || t.StopCall <= 0 || t.Kill <= 0 || t.Post <= 0 || t.Silence <= 0 || t.Retries.Tries < 1:
 		return fmt.Errorf("machine %q has a time limit that is not positive: %w", o.Machine, domain.ErrInvalid)
 	case t.Idle < 0 || t.Stop < 0:
 		return fmt.Errorf("machine %q has a negative idle or stop time: %w", o.Machine, domain.ErrInvalid)

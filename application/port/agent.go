@@ -13,8 +13,9 @@ type Agents interface {
 	// hellos and starts the streams of status and logs. It retries until ctx
 	// ends; the error then says what the last attempt met. A protocol mismatch
 	// is domain.ErrProtocol at once, and says which side to update. The caller
-	// owns the session.
-	Connect(ctx context.Context, name domain.MachineName, d Dialer) (AgentSession, error)
+	// owns the session. A guest that gives no sign of life for as long as silence
+	// counts as lost; agents beat every domain.AgentHeartbeat.
+	Connect(ctx context.Context, name domain.MachineName, d Dialer, silence time.Duration) (AgentSession, error)
 }
 
 // AgentSession is a live connection to one guest agent.
@@ -23,8 +24,7 @@ type AgentSession interface {
 	// Status returns the newest pushed status and a channel that is closed when
 	// a newer one is there.
 	Status() (domain.GuestStatus, <-chan struct{})
-	// Done is closed when the agent is gone: connection lost, or silent for
-	// three heartbeats.
+	// Done is closed when the agent is gone: connection lost, or silent for too long.
 	Done() <-chan struct{}
 	// Err is the reason, valid after Done; it wraps domain.ErrAgentLost unless
 	// the session was closed.

@@ -19,10 +19,6 @@ import (
 	"arcbox/guest/logring"
 )
 
-// Heartbeat is the pause between two heartbeats of a watch. The host counts
-// on it.
-const Heartbeat = 2 * time.Second
-
 // The bounds of what the host can make the agent hold.
 const (
 	maxMessage  = 64 << 10
@@ -43,7 +39,7 @@ type Config struct {
 	// called once.
 	Shutdown func(grace time.Duration)
 	Log      *slog.Logger
-	// Heartbeat is the pause between heartbeats; 0 means the constant.
+	// Heartbeat is the pause between heartbeats; 0 means domain.AgentHeartbeat.
 	Heartbeat time.Duration
 }
 
@@ -58,7 +54,7 @@ type Server struct {
 // New returns a server. Serve may be called once.
 func New(cfg Config) *Server {
 	if cfg.Heartbeat == 0 {
-		cfg.Heartbeat = Heartbeat
+		cfg.Heartbeat = domain.AgentHeartbeat
 	}
 	return &Server{cfg: cfg, ending: make(chan struct{})}
 }

@@ -224,8 +224,8 @@ func (r *Rig) hypervisor() port.Hypervisor {
 
 func (r *Rig) agents() port.Agents {
 	m := mock.NewMockAgents(r.control)
-	m.EXPECT().Connect(gomock.Any(), gomock.Any(), gomock.Any()).AnyTimes().DoAndReturn(
-		func(ctx context.Context, _ domain.MachineName, _ port.Dialer) (port.AgentSession, error) {
+	m.EXPECT().Connect(gomock.Any(), gomock.Any(), gomock.Any(), gomock.Any()).AnyTimes().DoAndReturn(
+		func(ctx context.Context, _ domain.MachineName, _ port.Dialer, _ time.Duration) (port.AgentSession, error) {
 			g := r.Guest()
 			if err := r.Connect(ctx, g); err != nil {
 				return nil, err

@@ -149,18 +149,18 @@ func (m *MockAgents) EXPECT() *MockAgentsMockRecorder {
 }
 
 // Connect mocks base method.
-func (m *MockAgents) Connect(arg0 context.Context, arg1 domain.MachineName, arg2 port.Dialer) (port.AgentSession, error) {
+func (m *MockAgents) Connect(arg0 context.Context, arg1 domain.MachineName, arg2 port.Dialer, arg3 time.Duration) (port.AgentSession, error) {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "Connect", arg0, arg1, arg2)
+	ret := m.ctrl.Call(m, "Connect", arg0, arg1, arg2, arg3)
 	ret0, _ := ret[0].(port.AgentSession)
 	ret1, _ := ret[1].(error)
 	return ret0, ret1
 }
 
 // Connect indicates an expected call of Connect.
-func (mr *MockAgentsMockRecorder) Connect(arg0, arg1, arg2 interface{}) *gomock.Call {
+func (mr *MockAgentsMockRecorder) Connect(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Connect", reflect.TypeOf((*MockAgents)(nil).Connect), arg0, arg1, arg2)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Connect", reflect.TypeOf((*MockAgents)(nil).Connect), arg0, arg1, arg2, arg3)
 }
 
 // MockAssetCache is a mock of AssetCache interface.
