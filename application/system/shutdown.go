@@ -11,10 +11,17 @@ import (
 )
 
 // Shutdown stops every machine in order, all at once, until ctx ends; no
-// request boots one from then on. What has not stopped when ctx ends is named
-// in the error, goes on stopping, and is ShutdownForce's.
+// request boots one from then on. A machine that still boots is dropped: there
+// is nothing in it to stop in order, and a stop would wait for its boot. What
+// has not stopped when ctx ends is named in the error, goes on stopping, and is
+// ShutdownForce's.
 func (s *System) Shutdown(ctx context.Context) error {
-	return s.each(func(vm *lifecycle.Actor) error { return vm.Stop(ctx) })
+	return s.each(func(vm *lifecycle.Actor) error {
+		if vm.Status().State.Booting() {
+			return vm.ForceStop(ctx)
+		}
+		return vm.Stop(ctx)
+	})
 }
 
 // ShutdownForce takes every machine down at once, and pre-empts a Shutdown

@@ -187,6 +187,22 @@ func TestInterruptedStartLeavesNothing(t *testing.T) {
 	}
 }
 
+func TestShutdownDoesNotWaitForABoot(t *testing.T) {
+	inWorld(t, system.BootOnDemand, func(t *testing.T, w *world) {
+		w.rig.Connect = lifecycletest.Wait(time.Hour)
+		require.NoError(t, w.system.Init(t.Context()))
+		waiter := make(chan error)
+		go func() { waiter <- w.system.StartVM(context.Background(), domain.RoleNative) }()
+		time.Sleep(time.Second)
+		w.settle()
+		begin := time.Now()
+		require.NoError(t, w.system.Shutdown(t.Context()))
+		require.Zero(t, time.Since(begin))
+		require.Error(t, <-waiter)
+		require.True(t, w.vm.Status().State.NeedsStart())
+	})
+}
+
 func TestShutdownAndForce(t *testing.T) {
 	inWorld(t, system.BootEager, func(t *testing.T, w *world) {
 		w.rig.Shutdown = lifecycletest.Wait(0) // accepted, never done

@@ -60,12 +60,17 @@ func (d Disk) Prepare(ctx context.Context, sys System, log *slog.Logger) error {
 		return domain.WithHint(
 			fmt.Errorf("the data disk %s holds %s; it is neither blank nor ours, and was left as it is: %w", d.Device, found.What, domain.ErrConflict),
 			"give the machine another data disk, or wipe this one if nothing on it is needed")
-	case Blank:
-		if err := d.format(ctx, sys); err != nil {
+	case Blank, Unfinished:
+		if err := d.format(ctx, sys, found.Kind == Blank); err != nil {
 			return err
 		}
-		log.Info("data disk formatted", "device", d.Device, "bytes", size)
+		log.Info("data disk formatted", "device", d.Device, "bytes", size, "again", found.Kind == Unfinished)
 	case Ours:
+		if found.Marked {
+			if err := d.mark(make([]byte, len(formatting))); err != nil {
+				return err
+			}
+		}
 		if found.Blocks > size/found.BlockSize {
 			return domain.WithHint(
 				fmt.Errorf("the data disk %s has %d bytes, but its file system needs %d: it was cut: %w", d.Device, size, found.Blocks*found.BlockSize, domain.ErrCorrupt),
@@ -162,14 +167,51 @@ func sample(f io.ReaderAt, end int64) (Found, error) {
 	return Found{Kind: Blank}, nil
 }
 
-// format makes the file system. The disk is known to be all zeros, so nothing
-// of it has to be discarded or zeroed, now or by the kernel later: that keeps
-// the first boot short and the image sparse.
-func (d Disk) format(ctx context.Context, sys System) error {
-	out, err := sys.Run(ctx, "mke2fs", "-q", "-t", "ext4", "-L", Label, "-m", "0",
-		"-E", "nodiscard,assume_storage_prezeroed=1", d.Device)
+// programLimit bounds mke2fs and e2fsck. Nothing else ends them: a stop of the
+// machine waits for them, since a file system cut in its making helps nobody.
+const programLimit = 10 * time.Minute
+
+func run(ctx context.Context, sys System, program string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), programLimit)
+	defer cancel()
+	return sys.Run(ctx, program, args...)
+}
+
+// format makes the file system, with a mark on the disk meanwhile: when it is
+// cut off by a power cut, the next start knows that nothing of the user's can
+// be there. A disk that is known to be all zeros needs nothing discarded or
+// zeroed, now or by the kernel later: that keeps the first boot short and the
+// image sparse.
+func (d Disk) format(ctx context.Context, sys System, zeros bool) error {
+	if err := d.mark([]byte(formatting)); err != nil {
+		return err
+	}
+	options := "nodiscard"
+	if zeros {
+		options += ",assume_storage_prezeroed=1"
+	}
+	out, err := run(ctx, sys, "mke2fs", "-q", "-F", "-t", "ext4", "-L", Label, "-m", "0", "-E", options, d.Device)
 	if err != nil {
 		return fmt.Errorf("format the data disk %s: %w: %s", d.Device, err, strings.TrimSpace(out))
+	}
+	return d.mark(make([]byte, len(formatting)))
+}
+
+// mark writes to where the mark is, and to the medium.
+func (d Disk) mark(b []byte) error {
+	f, err := os.OpenFile(d.Device, os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("mark the data disk: %w", err)
+	}
+	end, err := f.Seek(0, io.SeekEnd)
+	if err == nil {
+		_, err = f.WriteAt(b, end-Window)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("mark the data disk: %w", err)
 	}
 	return nil
 }
@@ -178,7 +220,7 @@ func (d Disk) format(ctx context.Context, sys System) error {
 // Exit status, source e2fsck(8): 0 clean, 1 corrected, 2 corrected (for a
 // mounted file system: reboot), 4 and more not corrected.
 func (d Disk) check(ctx context.Context, sys System, log *slog.Logger) error {
-	out, err := sys.Run(ctx, "e2fsck", "-p", d.Device)
+	out, err := run(ctx, sys, "e2fsck", "-p", d.Device)
 	var exit interface{ ExitCode() int }
 	switch {
 	case err == nil:

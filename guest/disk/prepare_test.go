@@ -90,6 +90,51 @@ func TestABlankDiskIsFormattedOnceAndStaysSparse(t *testing.T) {
 	require.Empty(t, r.did)
 }
 
+// cut stops mke2fs before it has written its last.
+type cut struct {
+	*recorder
+	t *testing.T
+}
+
+func (c cut) Run(ctx context.Context, program string, args ...string) (string, error) {
+	require.Equal(c.t, "mke2fs", program)
+	require.NoError(c.t, ctx.Err(), "a stop does not reach it")
+	// What a file system in the making has on disk: data, and no superblock yet.
+	f, err := os.OpenFile(args[len(args)-1], os.O_WRONLY, 0)
+	require.NoError(c.t, err)
+	_, err = f.WriteAt([]byte("a group descriptor"), 4096)
+	require.NoError(c.t, err)
+	require.NoError(c.t, f.Close())
+	return "", errors.New("power cut")
+}
+
+func TestAFormattingThatWasCutOffBeginsAgain(t *testing.T) {
+	d := image(t, 1<<30)
+	log := slog.New(slog.DiscardHandler)
+	stopped, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorContains(t, d.Prepare(stopped, cut{newRecorder(), t}, log), "power cut")
+
+	r := newRecorder()
+	require.NoError(t, d.Prepare(t.Context(), r, log))
+	require.Equal(t, slices.Concat([]string{"mke2fs"}, mounts), r.did)
+	out, err := r.Run(t.Context(), "e2fsck", "-f", "-n", d.Device)
+	require.NoError(t, err, out)
+
+	// Cut off between the end of mke2fs and the removal of the mark.
+	require.NoError(t, d.mark([]byte(formatting)))
+	r = newRecorder()
+	require.NoError(t, d.Prepare(t.Context(), r, log))
+	require.Equal(t, slices.Concat([]string{"e2fsck"}, mounts), r.did, "it is whole: nothing is formatted")
+	f, err := os.Open(d.Device)
+	require.NoError(t, err)
+	defer f.Close()
+	tail := make([]byte, len(formatting))
+	_, err = f.ReadAt(tail, 1<<30-Window)
+	require.NoError(t, err)
+	require.Equal(t, make([]byte, len(formatting)), tail, "the mark is gone before the first mount")
+}
+
 func TestAForeignDiskIsLeftAlone(t *testing.T) {
 	for name, at := range map[string]int64{"head": 512, "middle": (1 << 30) / (samples + 1) &^ 4095 * 7, "end": 1<<30 - 100} {
 		t.Run(name, func(t *testing.T) {

@@ -17,18 +17,27 @@ const Window = 1 << 20
 // Kind is what a device holds.
 type Kind int
 
-// The kinds. Only Blank may be formatted, only Ours mounted.
+// The kinds. Only Blank and Unfinished may be formatted, only Ours mounted.
 const (
 	Blank Kind = iota
 	Ours
 	Foreign
+	// Unfinished is a disk that was blank and whose formatting was cut off.
+	Unfinished
 )
+
+// formatting is at the beginning of a device's last Window while it is being
+// formatted: where no file system begins, and before what mke2fs clears at the
+// end. It is gone before the file system is mounted for the first time.
+const formatting = "arcbox: being formatted, blank before\x01"
 
 // Found is what Identify saw.
 type Found struct {
 	Kind Kind
 	// What names the content of a Foreign device for people.
 	What string
+	// Marked says that formatting is still on a disk of Ours.
+	Marked bool
 	// BlockSize and Blocks are the size of the file system on a disk of Ours.
 	BlockSize, Blocks uint64
 }
@@ -101,8 +110,14 @@ const (
 // Window bytes; on a smaller device they may be shorter and may overlap. Any
 // byte that is not zero, in either, keeps a device from being Blank.
 func Identify(first, last []byte) Found {
+	marked := hasAt(last, 0, formatting)
 	if le16(first, extMagic) == extMagicValue {
-		return identifyExt(first)
+		found := identifyExt(first)
+		found.Marked = marked && found.Kind == Ours
+		return found
+	}
+	if marked {
+		return Found{Kind: Unfinished}
 	}
 	for _, s := range head {
 		if hasAt(first, s.offset, s.magic) {
