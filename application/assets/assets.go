@@ -141,7 +141,7 @@ func (s *Service) resolve(ctx context.Context, force bool, progress func(domain.
 		}
 		path, err := s.cache.Ensure(ctx, m.AssetVersion, a, s.source, report)
 		if err != nil {
-			return domain.BootAssets{}, fmt.Errorf("%s of asset set %s: %w", a.Name, m.AssetVersion, err)
+			return domain.BootAssets{}, s.unobtainable(ctx, m.AssetVersion, a, err)
 		}
 		switch a.Kind {
 		case domain.AssetKernel:
@@ -158,6 +158,19 @@ func (s *Service) resolve(ctx context.Context, force bool, progress func(domain.
 		s.collect(ctx, m.AssetVersion)
 	}
 	return out, nil
+}
+
+// unobtainable says which file is missing, where it belongs, and what mends it.
+func (s *Service) unobtainable(ctx context.Context, version string, a domain.Asset, err error) error {
+	where := ""
+	if path, _, failed := s.files.Inspect(ctx, version, a); failed == nil {
+		where = ", which belongs at " + path
+	}
+	err = fmt.Errorf("%s of asset set %s%s: %w", a.Name, version, where, err)
+	if domain.Hint(err) == "" && ctx.Err() == nil {
+		err = domain.WithHint(err, "check that "+s.source.Describe()+" has it, then run `arcbox boot prefetch`")
+	}
+	return err
 }
 
 // wanted lists the assets to have. A kernel of the user's own replaces the

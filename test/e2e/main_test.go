@@ -60,6 +60,7 @@ func run(m *testing.M) int {
 // daemon is one daemon on a data directory of its own.
 type daemon struct {
 	bin, data, config string
+	extra             []string // environment, K=V
 }
 
 // newDaemon makes a data directory whose path is short enough for sockets.
@@ -92,7 +93,7 @@ func (d *daemon) env() []string {
 			env = append(env, kv)
 		}
 	}
-	return append(env, "ARCBOX_DATA_DIR="+d.data, "DOCKER_HOST=unix://"+d.socket(), "DOCKER_CONFIG="+d.config, "DOCKER_CLI_HINTS=false")
+	return append(append(env, "ARCBOX_DATA_DIR="+d.data, "DOCKER_HOST=unix://"+d.socket(), "DOCKER_CONFIG="+d.config, "DOCKER_CLI_HINTS=false"), d.extra...)
 }
 
 // command is a client's process, ready to start.
