@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	arcboxv1 "arcbox/api/arcbox/v1"
 	"arcbox/domain"
@@ -30,17 +30,74 @@ func (c *command) status() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if c.format == formatJSON {
-				data, err := protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true, Indent: "  "}.Marshal(in)
-				if err != nil {
-					return err
-				}
-				_, err = fmt.Fprintf(c.deps.Stdout, "%s\n", data)
-				return err
-			}
-			return c.print(nil, func(w io.Writer) { statusTable(w, in) })
+			return c.print(toStatus(in), func(w io.Writer) { statusTable(w, in) })
 		},
 	}
+}
+
+// statusOutput is the JSON of arcbox status.
+type statusOutput struct {
+	PID           int64      `json:"pid"`
+	Version       string     `json:"version"`
+	UptimeSeconds int64      `json:"uptime_seconds"`
+	Phase         string     `json:"phase"`
+	Error         string     `json:"error,omitempty"`
+	DataDir       string     `json:"data_dir"`
+	DockerSocket  string     `json:"docker_socket"`
+	GRPCSocket    string     `json:"grpc_socket"`
+	VMs           []vmOutput `json:"vms"`
+}
+
+type vmOutput struct {
+	Role              string          `json:"role"`
+	Machine           string          `json:"machine"`
+	State             string          `json:"state"`
+	Reason            string          `json:"reason,omitempty"`
+	UptimeSeconds     int64           `json:"uptime_seconds"`
+	Generation        uint64          `json:"generation"`
+	CPUs              uint32          `json:"cpus"`
+	MemoryMiB         uint64          `json:"memory_mib"`
+	Driver            string          `json:"driver,omitempty"`
+	DriverVersion     string          `json:"driver_version,omitempty"`
+	Accelerator       string          `json:"accelerator,omitempty"`
+	AcceleratorReason string          `json:"accelerator_reason,omitempty"`
+	Kernel            string          `json:"kernel,omitempty"`
+	AgentVersion      string          `json:"agent_version,omitempty"`
+	EngineReady       bool            `json:"engine_ready"`
+	EngineVersion     string          `json:"engine_version,omitempty"`
+	EngineAPIVersion  string          `json:"engine_api_version,omitempty"`
+	Services          []serviceOutput `json:"services"`
+}
+
+type serviceOutput struct {
+	Name     string `json:"name"`
+	State    string `json:"state"`
+	Detail   string `json:"detail,omitempty"`
+	Restarts uint32 `json:"restarts"`
+}
+
+func toStatus(in *arcboxv1.GetInfoResponse) statusOutput {
+	out := statusOutput{PID: in.Pid, Version: in.Version, UptimeSeconds: since(in.StartedAt), Phase: domain.SetupPhase(in.Setup.GetPhase()).String(),
+		Error: in.Setup.GetError(), DataDir: in.DataDir, DockerSocket: in.DockerSocket, GRPCSocket: in.GrpcSocket}
+	for _, vm := range in.Vms {
+		v := vmOutput{Role: vm.Role, Machine: vm.Machine, State: vm.State, Reason: vm.Reason, UptimeSeconds: since(vm.StartedAt), Generation: vm.Generation,
+			CPUs: vm.Cpus, MemoryMiB: vm.MemoryMib, Driver: vm.Driver, DriverVersion: vm.DriverVersion, Accelerator: vm.Accelerator,
+			AcceleratorReason: vm.AcceleratorReason, Kernel: vm.Kernel, AgentVersion: vm.AgentVersion, EngineReady: vm.EngineReady,
+			EngineVersion: vm.EngineVersion, EngineAPIVersion: vm.EngineApiVersion, Services: []serviceOutput{}}
+		for _, g := range vm.Services {
+			v.Services = append(v.Services, serviceOutput{Name: g.Name, State: g.State, Detail: g.Detail, Restarts: g.Restarts})
+		}
+		out.VMs = append(out.VMs, v)
+	}
+	return out
+}
+
+// since is in seconds, 0 for what has not begun.
+func since(t *timestamppb.Timestamp) int64 {
+	if t == nil {
+		return 0
+	}
+	return int64(time.Since(t.AsTime()).Seconds())
 }
 
 func statusTable(w io.Writer, in *arcboxv1.GetInfoResponse) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -47,7 +48,8 @@ func Spawn(ctx context.Context, p Paths, executable string, args []string, ready
 		return pid, fmt.Errorf("%w on %s%s", domain.ErrAlreadyRunning, p.DataDir, pidText(pid))
 	}
 
-	stderr, err := os.CreateTemp(p.RunDir(), "daemon-start-*.err")
+	removeMessages(p)
+	stderr, err := os.CreateTemp(p.RunDir(), startMessages)
 	if err != nil {
 		return 0, fmt.Errorf("start the daemon: %w", err)
 	}
@@ -85,6 +87,22 @@ func Spawn(ctx context.Context, p Paths, executable string, args []string, ready
 				return pid, nil
 			}
 		}
+	}
+}
+
+// startMessages is the pattern of the file that a starting daemon's standard
+// error goes to.
+const startMessages = "daemon-start-*.err"
+
+// removeMessages removes what starts that were killed left behind. It is called
+// with the spawn lock held, so that none of the files is in use.
+func removeMessages(p Paths) {
+	left, err := filepath.Glob(filepath.Join(p.RunDir(), startMessages))
+	if err != nil {
+		return // a data directory with a bracket in its name; nothing but a small file stays
+	}
+	for _, name := range left {
+		_ = os.Remove(name)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 )
 
 func TestStatusOfARunningDaemon(t *testing.T) {
+	docker(t, "info") // a use: the machine does not idle
 	st, code, err := shared.status()
 	require.NoError(t, err)
 	require.Zero(t, code)

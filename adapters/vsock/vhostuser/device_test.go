@@ -256,7 +256,9 @@ func TestWriterWithoutBuffersCanBeInterrupted(t *testing.T) {
 
 func TestStalledWritersShareTheBuffers(t *testing.T) {
 	r := newRig(t, eventFeatures)
+	r.guest.mu.Lock()
 	r.guest.window = 1 << 20
+	r.guest.mu.Unlock()
 	var streams []*Stream
 	for range 8 {
 		streams = append(streams, r.dial(t, portLate))
