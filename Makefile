@@ -68,6 +68,10 @@ unit: ## The tests that need no virtual machine, with the race detector.
 e2e: guest ## The end-to-end tests: the real kernel, agent and dockerd under the real docker client.
 	ARCBOX_TEST_BIN="$(CURDIR)/bin" go test -count=1 -timeout 60m -v ./test/e2e/... | scripts/test-summary.sh
 
+.PHONY: soak
+soak: guest ## Ten minutes of traffic and netfilter changes on a real virtual machine.
+	ARCBOX_TEST_BIN="$(CURDIR)/bin" ARCBOX_TEST_SOAK=10m go test -count=1 -timeout 30m -v -run 'TestSoak$$' ./test/e2e/... | scripts/test-summary.sh
+
 .PHONY: lint
 lint: $(GOLANGCI) $(BUF) ## Check the house rules: linters, generated code, modules, licences.
 	go vet ./...

@@ -61,7 +61,7 @@ func Main(version, build string) error {
 			return data.Prepare(ctx, disk.Kernel{Execute: children.Run}, log)
 		},
 		Services:  EngineServices,
-		Pause:     supervisor.DefaultPause,
+		Pause:     supervisor.DefaultPause(),
 		Starter:   children,
 		Clock:     kernelClock,
 		Logs:      logs,

@@ -3,6 +3,7 @@
 package disk
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -66,11 +67,6 @@ func (d Disk) Prepare(ctx context.Context, sys System, log *slog.Logger) error {
 		}
 		log.Info("data disk formatted", "device", d.Device, "bytes", size, "again", found.Kind == Unfinished)
 	case Ours:
-		if found.Marked {
-			if err := d.mark(make([]byte, len(formatting))); err != nil {
-				return err
-			}
-		}
 		if found.Blocks > size/found.BlockSize {
 			return domain.WithHint(
 				fmt.Errorf("the data disk %s has %d bytes, but its file system needs %d: it was cut: %w", d.Device, size, found.Blocks*found.BlockSize, domain.ErrCorrupt),
@@ -179,11 +175,11 @@ func run(ctx context.Context, sys System, program string, args ...string) (strin
 
 // format makes the file system, with a mark on the disk meanwhile: when it is
 // cut off by a power cut, the next start knows that nothing of the user's can
-// be there. A disk that is known to be all zeros needs nothing discarded or
+// be there, and begins again. A disk that is known to be all zeros needs nothing discarded or
 // zeroed, now or by the kernel later: that keeps the first boot short and the
 // image sparse.
 func (d Disk) format(ctx context.Context, sys System, zeros bool) error {
-	if err := d.mark([]byte(formatting)); err != nil {
+	if err := d.mark(true); err != nil {
 		return err
 	}
 	options := "nodiscard"
@@ -194,26 +190,40 @@ func (d Disk) format(ctx context.Context, sys System, zeros bool) error {
 	if err != nil {
 		return fmt.Errorf("format the data disk %s: %w: %s", d.Device, err, strings.TrimSpace(out))
 	}
-	return d.mark(make([]byte, len(formatting)))
+	return d.mark(false)
 }
 
-// mark writes to where the mark is, and to the medium.
-func (d Disk) mark(b []byte) error {
-	f, err := os.OpenFile(d.Device, os.O_WRONLY, 0)
+// mark sets the mark, or clears it, on the medium.
+func (d Disk) mark(set bool) error {
+	f, err := os.OpenFile(d.Device, os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("mark the data disk: %w", err)
 	}
-	end, err := f.Seek(0, io.SeekEnd)
-	if err == nil {
-		_, err = f.WriteAt(b, end-Window)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
+	if err := errors.Join(writeMark(f, set), f.Close()); err != nil {
 		return fmt.Errorf("mark the data disk: %w", err)
 	}
 	return nil
+}
+
+func writeMark(f *os.File, set bool) error {
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	now, want := make([]byte, len(formatting)), []byte(formatting)
+	if _, err := f.ReadAt(now, end-Window); err != nil {
+		return err
+	}
+	if !set {
+		if !bytes.Equal(now, want) { // the file system has put something of its own there
+			return nil
+		}
+		clear(want)
+	}
+	if _, err := f.WriteAt(want, end-Window); err != nil {
+		return err
+	}
+	return f.Sync()
 }
 
 // check repairs what can be repaired without asking, from the journal first.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -90,49 +91,84 @@ func TestABlankDiskIsFormattedOnceAndStaysSparse(t *testing.T) {
 	require.Empty(t, r.did)
 }
 
-// cut stops mke2fs before it has written its last.
+// cut runs mke2fs until it has written to the byte limit of the disk, where
+// the kernel kills it.
 type cut struct {
 	*recorder
-	t *testing.T
+	t     *testing.T
+	limit int64
 }
 
 func (c cut) Run(ctx context.Context, program string, args ...string) (string, error) {
 	require.Equal(c.t, "mke2fs", program)
 	require.NoError(c.t, ctx.Err(), "a stop does not reach it")
-	// What a file system in the making has on disk: data, and no superblock yet.
-	f, err := os.OpenFile(args[len(args)-1], os.O_WRONLY, 0)
-	require.NoError(c.t, err)
-	_, err = f.WriteAt([]byte("a group descriptor"), 4096)
-	require.NoError(c.t, err)
-	require.NoError(c.t, f.Close())
-	return "", errors.New("power cut")
+	_, bounded := ctx.Deadline()
+	require.True(c.t, bounded)
+	script := fmt.Sprintf(`PATH=$PATH:/usr/sbin; ulimit -c 0; ulimit -f %d; exec "$0" "$@"`, c.limit/512)
+	out, err := c.Kernel.Run(ctx, "sh", append([]string{"-c", script, program}, args...)...)
+	require.Error(c.t, err, "mke2fs was not cut off at %d", c.limit)
+	return out, err
 }
 
 func TestAFormattingThatWasCutOffBeginsAgain(t *testing.T) {
-	d := image(t, 1<<30)
 	log := slog.New(slog.DiscardHandler)
-	stopped, cancel := context.WithCancel(t.Context())
-	cancel()
-	require.ErrorContains(t, d.Prepare(stopped, cut{newRecorder(), t}, log), "power cut")
+	begun := 0
+	for _, limit := range []int64{0, 4 << 10, 1 << 20, 16 << 20, 300 << 20} {
+		t.Run(fmt.Sprint(limit), func(t *testing.T) {
+			d := image(t, 1<<30)
+			stopped, cancel := context.WithCancel(t.Context())
+			cancel()
+			require.ErrorContains(t, d.Prepare(stopped, cut{newRecorder(), t, limit}, log), "format the data disk")
+			info, err := os.Stat(d.Device)
+			require.NoError(t, err)
+			if info.Sys().(*syscall.Stat_t).Blocks*512 > 64<<10 { // more than the mark
+				begun++
+			}
+			requireFormatted(t, d, "mke2fs")
+		})
+	}
+	require.Positive(t, begun, "no mke2fs was stopped between its first byte and its last")
+}
 
+func requireFormatted(t *testing.T, d Disk, first string) {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
 	r := newRecorder()
 	require.NoError(t, d.Prepare(t.Context(), r, log))
-	require.Equal(t, slices.Concat([]string{"mke2fs"}, mounts), r.did)
+	require.Equal(t, slices.Concat([]string{first}, mounts), r.did)
 	out, err := r.Run(t.Context(), "e2fsck", "-f", "-n", d.Device)
 	require.NoError(t, err, out)
+	found, _, err := d.look(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, Ours, found.Kind, "the mark is gone before the first mount")
+}
 
-	// Cut off between the end of mke2fs and the removal of the mark.
-	require.NoError(t, d.mark([]byte(formatting)))
-	r = newRecorder()
-	require.NoError(t, d.Prepare(t.Context(), r, log))
-	require.Equal(t, slices.Concat([]string{"e2fsck"}, mounts), r.did, "it is whole: nothing is formatted")
-	f, err := os.Open(d.Device)
+// A superblock may reach the medium before what it describes does.
+func TestAFormattingThatWasCutOffAfterTheSuperblockBeginsAgain(t *testing.T) {
+	d := image(t, 1<<30)
+	log := slog.New(slog.DiscardHandler)
+	require.NoError(t, d.Prepare(t.Context(), newRecorder(), log))
+	require.NoError(t, d.mark(true))
+	f, err := os.OpenFile(d.Device, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = f.WriteAt(make([]byte, 4096), 4096) // the descriptors
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	requireFormatted(t, d, "mke2fs")
+}
+
+func TestWhatIsWhereTheMarkWasIsKept(t *testing.T) {
+	d := image(t, 1<<30)
+	f, err := os.OpenFile(d.Device, os.O_RDWR, 0)
 	require.NoError(t, err)
 	defer f.Close()
-	tail := make([]byte, len(formatting))
-	_, err = f.ReadAt(tail, 1<<30-Window)
+	_, err = f.WriteAt([]byte("of the file system"), 1<<30-Window)
 	require.NoError(t, err)
-	require.Equal(t, make([]byte, len(formatting)), tail, "the mark is gone before the first mount")
+	require.NoError(t, d.mark(false))
+	got := make([]byte, len("of the file system"))
+	_, err = f.ReadAt(got, 1<<30-Window)
+	require.NoError(t, err)
+	require.Equal(t, "of the file system", string(got))
 }
 
 func TestAForeignDiskIsLeftAlone(t *testing.T) {

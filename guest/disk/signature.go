@@ -22,7 +22,8 @@ const (
 	Blank Kind = iota
 	Ours
 	Foreign
-	// Unfinished is a disk that was blank and whose formatting was cut off.
+	// Unfinished is a disk that was blank and whose formatting was cut off: its
+	// file system, if there is one, was never mounted.
 	Unfinished
 )
 
@@ -36,8 +37,6 @@ type Found struct {
 	Kind Kind
 	// What names the content of a Foreign device for people.
 	What string
-	// Marked says that formatting is still on a disk of Ours.
-	Marked bool
 	// BlockSize and Blocks are the size of the file system on a disk of Ours.
 	BlockSize, Blocks uint64
 }
@@ -86,6 +85,8 @@ const (
 	extSuper          = 1024
 	extBlocksLow      = extSuper + 0x04
 	extLogBlockSize   = extSuper + 0x18
+	extMountTime      = extSuper + 0x2c
+	extMounts         = extSuper + 0x34
 	extMagic          = extSuper + 0x38
 	extCompat         = extSuper + 0x5c
 	extIncompat       = extSuper + 0x60
@@ -113,11 +114,11 @@ func Identify(first, last []byte) Found {
 	marked := hasAt(last, 0, formatting)
 	if le16(first, extMagic) == extMagicValue {
 		found := identifyExt(first)
-		found.Marked = marked && found.Kind == Ours
+		// Once it is mounted, the same bytes are something of the user's.
+		if found.Kind == Ours && marked && neverMounted(first) {
+			return Found{Kind: Unfinished}
+		}
 		return found
-	}
-	if marked {
-		return Found{Kind: Unfinished}
 	}
 	for _, s := range head {
 		if hasAt(first, s.offset, s.magic) {
@@ -133,6 +134,9 @@ func Identify(first, last []byte) Found {
 		return foreign("a member of a Linux RAID")
 	case hasAt(first, 510, "\x55\xaa"):
 		return foreign("an MBR partition table or a boot sector")
+	}
+	if marked {
+		return Found{Kind: Unfinished}
 	}
 	if i := firstNonZero(first); i >= 0 {
 		return foreign(fmt.Sprintf("data that this agent does not know, at byte %d", i))
@@ -168,6 +172,10 @@ func identifyExt(first []byte) Found {
 		return foreign(fmt.Sprintf("%s labelled %q whose superblock makes no sense", name, label))
 	}
 	return Found{Kind: Ours, BlockSize: 1024 << shift, Blocks: blocks}
+}
+
+func neverMounted(first []byte) bool {
+	return binary.LittleEndian.Uint32(first[extMountTime:]) == 0 && le16(first, extMounts) == 0
 }
 
 func foreign(what string) Found { return Found{Kind: Foreign, What: what} }

@@ -29,6 +29,38 @@ func ext(label string, compat, incompat uint32, blocks uint64) []byte {
 	return b
 }
 
+// mounted makes a superblock one that was mounted.
+func mounted(super []byte) []byte {
+	binary.LittleEndian.PutUint32(super[extMountTime:], 1)
+	binary.LittleEndian.PutUint16(super[extMounts:], 1)
+	return super
+}
+
+func TestIdentifyAnUnfinishedDisk(t *testing.T) {
+	ours := func() []byte { return ext(Label, extCompatJournal, extIncompatExtent, 100) }
+	mark := with(0, formatting)
+	for name, c := range map[string]struct {
+		first, last []byte
+		want        Kind
+	}{
+		"nothing written yet":         {window(), mark, Unfinished},
+		"some of a file system":       {with(4096, "descriptors"), mark, Unfinished},
+		"all of it":                   {ours(), mark, Unfinished},
+		"mounted: a file of the user": {mounted(ours()), mark, Ours},
+		"no mark":                     {ours(), window(), Ours},
+		"another version":             {window(), with(0, strings.Replace(formatting, "\x01", "\x02", 1)), Foreign},
+		"elsewhere":                   {window(), with(1, formatting), Foreign},
+		"ext4 of somebody":            {ext("root", extCompatJournal, extIncompatExtent, 100), mark, Foreign},
+		"xfs":                         {with(0, "XFSB"), mark, Foreign},
+		"luks":                        {with(0, "LUKS\xba\xbe"), mark, Foreign},
+		"mbr":                         {with(510, "\x55\xaa"), mark, Foreign},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, c.want, Identify(c.first, c.last).Kind)
+		})
+	}
+}
+
 func TestIdentify(t *testing.T) {
 	const journal, extents, bits64 = extCompatJournal, extIncompatExtent, extIncompat64
 	for name, c := range map[string]struct {

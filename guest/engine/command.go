@@ -5,13 +5,16 @@ import (
 	"path/filepath"
 )
 
-// environment of the services. HOME is there because Go programs ask for it.
-var environment = []string{"PATH=" + Path, "HOME=/root", "TMPDIR=/tmp", "LANG=C.UTF-8"}
+// environment returns that of the services. HOME is there because Go programs
+// ask for it.
+func environment() []string {
+	return []string{"PATH=" + Path, "HOME=/root", "TMPDIR=/tmp", "LANG=C.UTF-8"}
+}
 
 func command(name string, args ...string) *exec.Cmd {
 	//nolint:noctx // the supervisor stops it, with a signal and in its own time
 	cmd := exec.Command(filepath.Join(BinDir, name), args...)
-	cmd.Env = environment
+	cmd.Env = environment()
 	cmd.Dir = "/"
 	return cmd
 }

@@ -14,6 +14,9 @@ import (
 const (
 	// reconnect is the pause before dockerd is asked again after it was lost.
 	reconnect = time.Second
+	// listLimit is how long dockerd may take for the list; it is slow when an
+	// emulated machine restores many containers.
+	listLimit = time.Minute
 	// maxList bounds the list of running containers, bytes.
 	maxList = 64 << 20
 )
@@ -60,6 +63,8 @@ func followOnce(ctx context.Context, client *http.Client, report func(int)) erro
 }
 
 func running(ctx context.Context, client *http.Client) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, listLimit)
+	defer cancel()
 	body, err := open(ctx, client, "/containers/json")
 	if err != nil {
 		return 0, err

@@ -108,6 +108,7 @@ func TestWatchPushesChangesAndHeartbeats(t *testing.T) {
 			break
 		}
 	}
+	f.hub.SetRunning(3)
 	f.hub.SetEngine(engine.Version{Engine: "29", API: "1.56"})
 	f.hub.SetService(domain.ServiceStatus{Name: engine.Dockerd, State: domain.ServiceReady, Restarts: 2})
 	for {
@@ -115,6 +116,7 @@ func TestWatchPushesChangesAndHeartbeats(t *testing.T) {
 		require.NoError(t, err)
 		if s := m.GetStatus(); s != nil && s.EngineReady {
 			require.Equal(t, "1.56", s.EngineApi)
+			require.EqualValues(t, 3, s.RunningContainers)
 			require.EqualValues(t, 2, s.Services[0].Restarts)
 			break
 		}
@@ -164,4 +166,24 @@ func TestStatusThatWasReadDoesNotChange(t *testing.T) {
 	require.Equal(t, domain.ServiceStarting, before.Services[0].State)
 	_, open := <-changed
 	require.False(t, open)
+}
+
+func TestContainersOutliveARestartOfTheirEngine(t *testing.T) {
+	h := NewHub()
+	h.SetRunning(2)
+	h.SetService(domain.ServiceStatus{Name: engine.Dockerd, State: domain.ServiceReady})
+	h.SetService(domain.ServiceStatus{Name: engine.Dockerd, State: domain.ServiceStarting, Restarts: 1})
+	g, changed := h.Status()
+	require.False(t, g.EngineReady)
+	require.Equal(t, 2, g.RunningContainers)
+	h.SetRunning(2)
+	select {
+	case <-changed:
+		t.Fatal("the same number is no news")
+	default:
+	}
+	h.SetRunning(0)
+	<-changed
+	g, _ = h.Status()
+	require.Zero(t, g.RunningContainers)
 }

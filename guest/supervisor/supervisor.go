@@ -65,8 +65,10 @@ type Pause struct {
 	Healthy time.Duration
 }
 
-// DefaultPause starts fast, because most crashes are single ones.
-var DefaultPause = Pause{First: 100 * time.Millisecond, Last: 10 * time.Second, Healthy: time.Minute}
+// DefaultPause returns a pause that starts short, because most crashes are single ones.
+func DefaultPause() Pause {
+	return Pause{First: 100 * time.Millisecond, Last: 10 * time.Second, Healthy: time.Minute}
+}
 
 // Supervisor runs a list of services. Start it once, then stop it once.
 type Supervisor struct {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -59,15 +60,16 @@ func (c *cutting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	panic(http.ErrAbortHandler) // closes the connection without an end
 }
 
-// TestACutDownloadGoesOnAndTheDataDiskFillsUp is two faults on one machine: it
-// is fetched over a connection that breaks, boots without its source on the
-// first request that needs it, and then has its data disk filled.
+// TestACutDownloadGoesOnAndTheDataDiskFillsUp is faults on one machine: it is
+// fetched over a connection that breaks, boots without its source on the first
+// request that needs it, has its data disk filled, and must not idle under a
+// client that is slow.
 func TestACutDownloadGoesOnAndTheDataDiskFillsUp(t *testing.T) {
 	d := own(t, "cut")
 	source := &cutting{root: filepath.Join(filepath.Dir(d.bin), "build", "assets"), seen: map[string]bool{}, resumed: map[string]int64{}}
 	server := httptest.NewServer(source)
 	t.Cleanup(server.Close)
-	d.extra = []string{"ARCBOX_ASSETS__SOURCE=" + server.URL, "ARCBOX_VM__DISK_GB=1"}
+	d.extra = []string{"ARCBOX_ASSETS__SOURCE=" + server.URL, "ARCBOX_VM__DISK_GB=1", "ARCBOX_VM__IDLE_TIMEOUT=3s", "ARCBOX_VM__STOP_TIMEOUT=3s"}
 
 	if !t.Run("a download that is cut at half goes on there", func(t *testing.T) {
 		_, err := d.arcbox(t.Context(), "boot", "prefetch")
@@ -125,5 +127,27 @@ func TestACutDownloadGoesOnAndTheDataDiskFillsUp(t *testing.T) {
 			return err
 		})
 		d.must(t, "load", "-i", d.image("web"))
+	})
+
+	t.Run("a slow request keeps the machine awake", func(t *testing.T) {
+		d.must(t, "rm", "-f", "filler")
+		conn, err := net.Dial("unix", d.socket())
+		require.NoError(t, err)
+		defer conn.Close()
+		_, err = io.WriteString(conn, "POST /images/load HTTP/1.1\r\nHost: docker\r\nTransfer-Encoding: chunked\r\n\r\n")
+		require.NoError(t, err)
+		for began := time.Now(); time.Since(began) < 10*time.Second; time.Sleep(time.Second) {
+			st, _, err := d.status()
+			require.NoError(t, err)
+			require.Equal(t, "running", st.State)
+		}
+		require.NoError(t, conn.Close())
+		eventually(t, time.Minute, func() error {
+			st, _, err := d.status()
+			if err == nil && st.State != "stopped" {
+				err = fmt.Errorf("the client is gone, and the machine is %s", st.State)
+			}
+			return err
+		})
 	})
 }

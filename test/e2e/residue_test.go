@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -87,8 +88,7 @@ func TestResidue(t *testing.T) {
 	}
 
 	// A process that happens to have got the number of the daemon that is gone.
-	other := d.command(t.Context(), "docker", "events") // any program that waits; this one fails at once, so:
-	other.Path, other.Args = "/bin/sleep", []string{"sleep", "600"}
+	other := exec.Command("sleep", "600")
 	require.NoError(t, other.Start())
 	t.Cleanup(func() { _ = other.Process.Kill(); _ = other.Wait() })
 	put(t, at("run/daemon.lock"), strconv.Itoa(other.Process.Pid)+"\n")
@@ -133,7 +133,7 @@ func TestResidue(t *testing.T) {
 			require.NotContains(t, read(t, at(note)), "half", note)
 		}
 	})
-	t.Run("half a download", func(t *testing.T) {
+	t.Run("a missing kernel", func(t *testing.T) {
 		require.Equal(t, content, read(t, kernel))
 	})
 	t.Run("a damaged binary", func(t *testing.T) {
