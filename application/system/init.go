@@ -103,6 +103,11 @@ func (s *System) engine(ctx context.Context) error {
 }
 
 func (s *System) ready(degraded error) {
+	if degraded == nil {
+		s.log.Info("start", "phase", domain.PhaseReady.String())
+	} else {
+		s.log.Warn("start", "phase", domain.PhaseDegraded.String(), "error", degraded)
+	}
 	s.setup.update(func(st *domain.SetupStatus) {
 		st.Phase, st.Message, st.Error = domain.PhaseReady, "ready", ""
 		if degraded != nil {

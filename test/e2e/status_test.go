@@ -37,7 +37,7 @@ func TestStatusOfARunningDaemon(t *testing.T) {
 }
 
 func TestLogsOfEveryComponent(t *testing.T) {
-	for component, want := range map[string]string{"daemon": `"phase":"READY"`, "agent": "arcbox-agent", "dockerd": "API listen", "containerd": "containerd", "kernel": "Linux version"} {
+	for component, want := range map[string]string{"daemon": `"phase":"READY"`, "agent": "level=INFO", "dockerd": "API listen", "containerd": "level=info", "kernel": "Linux version"} {
 		out, err := shared.arcbox(t.Context(), "logs", "-c", component, "-n", "5000")
 		require.NoError(t, err)
 		require.Contains(t, out, want, component)
