@@ -49,6 +49,9 @@ type Lifecycle struct {
 	StopParked bool
 	// StartParked is a start that arrived during a stop and follows it.
 	StartParked bool
+	// Left says that a run could not be taken down: it has ended, but something
+	// of it is still there. Only failed has it, and a stop that tries again.
+	Left bool
 }
 
 // NewLifecycle is the lifecycle of a machine that does not run; recorded says
@@ -91,8 +94,14 @@ func resting(l Lifecycle, e LifecycleEvent) (Lifecycle, []LifecycleEffect, bool)
 			return Lifecycle{State: StateCreated}, effects(PublishEvent{Kind: EventMachineCreated}), true
 		}
 	case Stop:
+		if l.Left {
+			return Lifecycle{State: StateStopping, Left: true}, effects(SpawnKill{}), true
+		}
 		return l, effects(AnswerStops{}), true
 	case ForceStop:
+		if l.Left {
+			return Lifecycle{State: StateStopping, Left: true}, effects(SpawnKill{}), true
+		}
 		if l.State == StateFailed {
 			l = Lifecycle{State: StateStopped}
 		}
@@ -114,8 +123,10 @@ func booting(l Lifecycle, e LifecycleEvent) (Lifecycle, []LifecycleEffect, bool)
 		return Lifecycle{State: StateRunning}, up, true
 	case BootFailed:
 		// A parked stop has what it wanted: nothing runs.
-		return failed(e.Err), effects(BumpGeneration{}, PublishEvent{Kind: EventMachineFailed, Detail: text(e.Err)},
-			FailWaiters(e), AnswerStops{}), true
+		next := failed(e.Err)
+		next.Left = e.Left
+		return next, effects(BumpGeneration{}, PublishEvent{Kind: EventMachineFailed, Detail: text(e.Err)},
+			FailWaiters{Err: e.Err}, AnswerStops{}), true
 	case Stop:
 		l.StopParked = true
 		return l, nil, true
@@ -156,24 +167,34 @@ func stopping(l Lifecycle, e LifecycleEvent) (Lifecycle, []LifecycleEffect, bool
 	case Stop:
 		return l, nil, true // joins the stop that is under way
 	case Stopped:
-		done := effects(BumpGeneration{}, PublishEvent{Kind: EventMachineStopped}, AnswerStops{})
-		next := Lifecycle{State: StateStopped}
+		next, news := Lifecycle{State: StateStopped}, PublishEvent{Kind: EventMachineStopped}
 		if e.Cause != nil {
-			done[1] = PublishEvent{Kind: EventMachineFailed, Detail: text(e.Cause)}
-			next = failed(e.Cause)
+			next, news = failed(e.Cause), PublishEvent{Kind: EventMachineFailed, Detail: text(e.Cause)}
 		}
+		done := append(endOfRun(l), news, AnswerStops{})
 		if l.StartParked {
 			return Lifecycle{State: StateStarting}, append(done, SpawnBoot{}), true
 		}
 		return next, done, true
 	case StopFailed:
-		return failed(e.Err), effects(BumpGeneration{}, PublishEvent{Kind: EventMachineFailed, Detail: text(e.Err)},
+		next := failed(e.Err)
+		next.Left = true
+		return next, append(endOfRun(l), PublishEvent{Kind: EventMachineFailed, Detail: text(e.Err)},
 			FailWaiters(e), AnswerStops(e)), true
 	case ForceStop:
-		return Lifecycle{State: StateStopping},
+		return Lifecycle{State: StateStopping, Left: l.Left},
 			effects(AbortInflight{}, FailWaiters{Err: ErrForceStopped}, SpawnKill{}), true
 	}
 	return l, nil, false
+}
+
+// endOfRun ends the run that was stopped, unless it has ended before and only
+// what was left of it was taken down.
+func endOfRun(l Lifecycle) []LifecycleEffect {
+	if l.Left {
+		return nil
+	}
+	return effects(BumpGeneration{})
 }
 
 func failed(err error) Lifecycle { return Lifecycle{State: StateFailed, Reason: text(err)} }

@@ -11,8 +11,12 @@ type (
 	Created struct{}
 	// AgentReady reports that the boot is done.
 	AgentReady struct{}
-	// BootFailed reports that the boot is over and has left nothing running.
-	BootFailed struct{ Err error }
+	// BootFailed reports that the boot is over; Left says that something of it,
+	// or of an earlier run, could not be taken down.
+	BootFailed struct {
+		Err  error
+		Left bool
+	}
 	// IdleTimeout reports that nobody has used the machine for its idle time.
 	IdleTimeout struct{}
 	// Activity reports that somebody uses the machine.

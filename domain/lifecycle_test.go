@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -21,7 +22,7 @@ var (
 
 func lifecycleEvents() []LifecycleEvent {
 	return []LifecycleEvent{
-		Start{}, Start{Create: true}, Created{}, AgentReady{}, BootFailed{Err: errBoot}, IdleTimeout{}, Activity{},
+		Start{}, Start{Create: true}, Created{}, AgentReady{}, BootFailed{Err: errBoot}, BootFailed{Err: errBoot, Left: true}, IdleTimeout{}, Activity{},
 		Stop{}, ForceStop{}, Crashed{}, Stopped{}, Stopped{Cause: errCrash}, StopFailed{Err: errKill},
 	}
 }
@@ -42,7 +43,7 @@ func transitions() map[string]step {
 		t[fmt.Sprintf("%+v %T%+v", s, e, e)] = step{to, do}
 	}
 	failedBoot, failedRun := Lifecycle{State: StateFailed, Reason: "no kernel"}, Lifecycle{State: StateFailed, Reason: "process ended"}
-	stuck := Lifecycle{State: StateFailed, Reason: "cannot kill"}
+	stuck := Lifecycle{State: StateFailed, Reason: "cannot kill", Left: true}
 	for _, s := range []LifecycleState{StateNotExist, StateCreated, StateStopped, StateFailed} {
 		on(at(s), Start{}, at(StateStarting), SpawnBoot{})
 		on(at(s), Start{Create: true}, at(StateCreating), SpawnBoot{Create: true})
@@ -50,12 +51,21 @@ func transitions() map[string]step {
 		on(at(s), ForceStop{}, at(s), AnswerStops{})
 	}
 	on(at(StateFailed), ForceStop{}, at(StateStopped), AnswerStops{})
+	left := Lifecycle{State: StateFailed, Left: true}
+	on(left, Start{}, at(StateStarting), SpawnBoot{})
+	on(left, Start{Create: true}, at(StateCreating), SpawnBoot{Create: true})
+	on(left, Stop{}, Lifecycle{State: StateStopping, Left: true}, SpawnKill{})
+	on(left, ForceStop{}, Lifecycle{State: StateStopping, Left: true}, SpawnKill{})
 	on(at(StateNotExist), Created{}, at(StateCreated), PublishEvent{Kind: EventMachineCreated})
 	for _, s := range []LifecycleState{StateCreating, StateStarting} {
 		for _, parked := range []bool{false, true} {
 			from := Lifecycle{State: s, StopParked: parked}
 			on(from, Created{}, Lifecycle{State: StateStarting, StopParked: parked}, PublishEvent{Kind: EventMachineCreated})
 			on(from, BootFailed{Err: errBoot}, failedBoot, BumpGeneration{},
+				PublishEvent{Kind: EventMachineFailed, Detail: "no kernel"}, FailWaiters{Err: errBoot}, AnswerStops{})
+			failedLeft := failedBoot
+			failedLeft.Left = true
+			on(from, BootFailed{Err: errBoot, Left: true}, failedLeft, BumpGeneration{},
 				PublishEvent{Kind: EventMachineFailed, Detail: "no kernel"}, FailWaiters{Err: errBoot}, AnswerStops{})
 			on(from, Stop{}, Lifecycle{State: s, StopParked: true})
 			on(from, ForceStop{}, at(StateStopping), AbortInflight{}, FailWaiters{Err: ErrForceStopped}, SpawnKill{})
@@ -74,22 +84,30 @@ func transitions() map[string]step {
 		on(at(StateIdle), e, at(StateRunning), SetBalloon{Target: BalloonFull})
 	}
 	on(at(StateRunning), IdleTimeout{}, at(StateIdle), SetBalloon{Target: BalloonIdle}, PublishEvent{Kind: EventMachineIdle})
-	for _, parked := range []bool{false, true} {
-		from := Lifecycle{State: StateStopping, StartParked: parked}
-		then, boot := func(l Lifecycle) Lifecycle { return l }, do()
-		if parked {
+	for _, from := range []Lifecycle{
+		{State: StateStopping}, {State: StateStopping, StartParked: true},
+		{State: StateStopping, Left: true}, {State: StateStopping, Left: true, StartParked: true},
+	} {
+		then, boot, end := func(l Lifecycle) Lifecycle { return l }, do(), do(BumpGeneration{})
+		if from.StartParked {
 			then, boot = func(Lifecycle) Lifecycle { return at(StateStarting) }, do(SpawnBoot{})
 		}
-		on(from, Start{}, Lifecycle{State: StateStopping, StartParked: true})
-		on(from, Start{Create: true}, Lifecycle{State: StateStopping, StartParked: true})
+		if from.Left { // its run has ended already
+			end = do()
+		}
+		all := func(e ...[]LifecycleEffect) []LifecycleEffect { return slices.Concat(e...) }
+		parked := from
+		parked.StartParked = true
+		on(from, Start{}, parked)
+		on(from, Start{Create: true}, parked)
 		on(from, Stop{}, from)
 		on(from, Stopped{}, then(at(StateStopped)),
-			append(do(BumpGeneration{}, PublishEvent{Kind: EventMachineStopped}, AnswerStops{}), boot...)...)
+			all(end, do(PublishEvent{Kind: EventMachineStopped}, AnswerStops{}), boot)...)
 		on(from, Stopped{Cause: errCrash}, then(failedRun),
-			append(do(BumpGeneration{}, PublishEvent{Kind: EventMachineFailed, Detail: "process ended"}, AnswerStops{}), boot...)...)
-		on(from, StopFailed{Err: errKill}, stuck, BumpGeneration{},
-			PublishEvent{Kind: EventMachineFailed, Detail: "cannot kill"}, FailWaiters{Err: errKill}, AnswerStops{Err: errKill})
-		on(from, ForceStop{}, at(StateStopping), AbortInflight{}, FailWaiters{Err: ErrForceStopped}, SpawnKill{})
+			all(end, do(PublishEvent{Kind: EventMachineFailed, Detail: "process ended"}, AnswerStops{}), boot)...)
+		on(from, StopFailed{Err: errKill}, stuck,
+			all(end, do(PublishEvent{Kind: EventMachineFailed, Detail: "cannot kill"}, FailWaiters{Err: errKill}, AnswerStops{Err: errKill}))...)
+		on(from, ForceStop{}, Lifecycle{State: StateStopping, Left: from.Left}, AbortInflight{}, FailWaiters{Err: ErrForceStopped}, SpawnKill{})
 	}
 	return t
 }
@@ -97,8 +115,9 @@ func transitions() map[string]step {
 func TestTransitionTable(t *testing.T) {
 	table, seen := transitions(), 0
 	for _, s := range LifecycleStates() {
-		for _, parked := range []Lifecycle{{}, {StopParked: true}, {StartParked: true}} {
-			if parked.StopParked && !s.Booting() || parked.StartParked && s != StateStopping {
+		for _, parked := range []Lifecycle{{}, {StopParked: true}, {StartParked: true}, {Left: true}, {Left: true, StartParked: true}} {
+			if parked.StopParked && !s.Booting() || parked.StartParked && s != StateStopping ||
+				parked.Left && s != StateStopping && s != StateFailed {
 				continue
 			}
 			for _, e := range lifecycleEvents() {
@@ -188,13 +207,24 @@ func TestLifecycleProperties(t *testing.T) {
 			}
 			if rests {
 				require.Equal(t, runs, ended, "each run ends once: "+at)
-			} else {
+			} else if !next.Left {
 				require.Equal(t, runs-1, ended, at)
+			}
+			if next.Left {
+				require.Contains(t, []LifecycleState{StateFailed, StateStopping}, next.State, at)
+				require.Equal(t, runs, ended, "what is left is of a run that has ended: "+at)
+			}
+			if before.Left && !next.Left {
+				switch e.(type) {
+				case Start, Stopped: // a boot closes it first; a kill has
+				default:
+					t.Fatal("what was left was forgotten: " + at)
+				}
 			}
 			require.Equal(t, next.State == StateFailed, next.Reason != "", at)
 			if before.State == StateFailed && next.State != StateFailed {
 				switch e.(type) {
-				case Start, ForceStop:
+				case Start, Stop, ForceStop:
 				default:
 					t.Fatal("failed was left by something else: " + at)
 				}

@@ -40,7 +40,8 @@ type Actor struct {
 	incarnation uint64
 	task        *task
 	tasks       sync.WaitGroup
-	run         *run // set while the machine runs or could not be closed
+	remains     *remains // of the newest kill
+	run         *run     // set while the machine runs or could not be closed
 	guest       domain.GuestStatus
 	hypervisor  domain.HypervisorInfo
 	toldReason  string // for which no better accelerator was used, already published

@@ -20,15 +20,13 @@ type boot struct {
 
 // bootTask boots the machine, after what an earlier run left behind is closed.
 func (a *Actor) bootTask(create bool) taskFunc {
-	leftover := a.run
+	leftover, remains := a.run, a.remains
 	generation := a.generation
 	return func(ctx context.Context, tell tellFunc) (*run, domain.LifecycleEvent) {
 		b := boot{Actor: a, generation: generation, news: tell}
 		begin := time.Now()
-		if leftover != nil {
-			if e, failed := a.takeDown(ctx, leftover, nil).(domain.StopFailed); failed {
-				return nil, domain.BootFailed(e)
-			}
+		if err := a.clear(ctx, remains, leftover); err != nil {
+			return nil, domain.BootFailed{Err: err, Left: true}
 		}
 		machine, err := b.prepare(ctx, create)
 		if err != nil {
@@ -37,11 +35,40 @@ func (a *Actor) bootTask(create bool) taskFunc {
 		r, err := b.start(ctx, machine)
 		if err != nil {
 			a.log.Error("the virtual machine did not start", "error", err)
-			return b.left, domain.BootFailed{Err: err}
+			return b.left, domain.BootFailed{Err: err, Left: b.left != nil}
 		}
 		a.log.Info("the virtual machine is up", "after", time.Since(begin).Round(time.Millisecond))
 		return r, domain.AgentReady{}
 	}
+}
+
+// clear closes what earlier runs have left behind: two machines must not share
+// a disk.
+func (a *Actor) clear(ctx context.Context, m *remains, leftover *run) error {
+	if m != nil {
+		select {
+		case <-m.gone:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(a.options.budget(a.options.Timing.Kill, domain.HypervisorInfo{Accelerator: domain.AcceleratorTCG})):
+			return fmt.Errorf("waiting for an aborted start or stop to end: %w", domain.ErrTimeout)
+		}
+		var still []*run
+		for _, r := range m.left {
+			if _, failed := a.takeDown(ctx, r, nil).(domain.StopFailed); failed {
+				still = append(still, r)
+			}
+		}
+		if m.left = still; len(still) > 0 {
+			return fmt.Errorf("taking an earlier virtual machine down: %w", domain.ErrUnavailable)
+		}
+	}
+	if leftover != nil {
+		if e, failed := a.takeDown(ctx, leftover, nil).(domain.StopFailed); failed {
+			return e.Err
+		}
+	}
+	return nil
 }
 
 // prepare makes sure that everything is on disk and that the record is what is
@@ -153,7 +180,7 @@ func (b *boot) try(ctx context.Context, machine domain.Machine, info *domain.Hyp
 		if closing := opened.close(bounded); closing != nil {
 			err = fmt.Errorf("%w; and %w", err, closing)
 			if vm != nil {
-				b.left = &run{vm: vm, inst: newInstance(b.generation, vm, nil), info: *info, undo: opened}
+				b.left = &run{closing: make(chan struct{}, 1), vm: vm, inst: newInstance(b.generation, vm, nil), info: *info, undo: opened}
 			}
 		}
 	}()
@@ -179,7 +206,8 @@ func (b *boot) try(ctx context.Context, machine domain.Machine, info *domain.Hyp
 	}
 	opened.add("agent session", func(context.Context) error { return session.Close() })
 	r := &run{
-		vm: vm, session: session, inst: newInstance(b.generation, vm, session),
+		closing: make(chan struct{}, 1),
+		vm:      vm, session: session, inst: newInstance(b.generation, vm, session),
 		info: *info, hello: session.Hello(), started: time.Now(), undo: opened,
 	}
 	if _, ok := vm.(port.Balloon); ok {

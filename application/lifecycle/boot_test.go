@@ -40,6 +40,19 @@ func world(t *testing.T, f func(t *testing.T, r *lifecycletest.Rig)) {
 	synctest.Test(t, func(t *testing.T) { f(t, lifecycletest.New(t)) })
 }
 
+func TestAnEmulatedGuestMayBeSilentForLonger(t *testing.T) {
+	for accelerator, want := range map[domain.Accelerator]time.Duration{
+		domain.AcceleratorKVM: 6 * time.Second, domain.AcceleratorTCG: 24 * time.Second,
+	} {
+		world(t, func(t *testing.T, r *lifecycletest.Rig) {
+			r.Info.Accelerator = accelerator
+			_, err := r.Actor(t, lifecycletest.Options()).EnsureReady(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, want, r.Silence(), "%s", accelerator)
+		})
+	}
+}
+
 func TestWaitersShareOneBoot(t *testing.T) {
 	world(t, func(t *testing.T, r *lifecycletest.Rig) {
 		r.Connect = lifecycletest.Wait(20 * time.Second)

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ type run struct {
 	started time.Time
 	undo    undo
 
+	closing  chan struct{}   // holds one while somebody closes the run
 	balloon  chan domain.MiB // the newest wish
 	unwatch  context.CancelFunc
 	watchers sync.WaitGroup
@@ -89,9 +91,16 @@ func (r *run) down() bool {
 	}
 }
 
-// close releases everything of the run, and may be called again after it
-// failed.
+// close releases everything of the run. It may be called again, by anybody:
+// what is closed stays closed, what failed is tried again. While another closes
+// it, it waits until ctx ends.
 func (r *run) close(ctx context.Context) error {
+	select {
+	case r.closing <- struct{}{}:
+		defer func() { <-r.closing }()
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for another to close it: %w: %w", domain.ErrTimeout, context.Cause(ctx))
+	}
 	if r.unwatch != nil {
 		r.unwatch()
 		r.watchers.Wait()

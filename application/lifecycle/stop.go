@@ -49,39 +49,6 @@ func (a *Actor) askToStop(ctx context.Context, r *run) error {
 	}
 }
 
-// killTask takes the run down at once. A task that was aborted for it still
-// owns its run, or starts one yet; killTask waits for it first.
-func (a *Actor) killTask() taskFunc {
-	r, before := a.run, a.task
-	return func(ctx context.Context, _ tellFunc) (*run, domain.LifecycleEvent) {
-		if before != nil {
-			limit := time.NewTimer(2 * a.options.budget(a.options.Timing.Kill, domain.HypervisorInfo{Accelerator: domain.AcceleratorTCG}))
-			defer limit.Stop()
-			select {
-			case <-before.done:
-			case <-limit.C:
-				a.tasks.Go(func() { a.closeLate(ctx, before) })
-				return nil, domain.StopFailed{Err: fmt.Errorf("waiting for the aborted start or stop to end: %w", domain.ErrTimeout)}
-			}
-			if before.run != nil {
-				r = before.run
-			}
-		}
-		if r == nil {
-			return nil, domain.Stopped{}
-		}
-		return nil, a.takeDown(ctx, r, nil)
-	}
-}
-
-// closeLate closes the run of a boot that ends after everybody has given up on it.
-func (a *Actor) closeLate(ctx context.Context, t *task) {
-	<-t.done
-	if t.run != nil {
-		a.takeDown(ctx, t.run, nil)
-	}
-}
-
 // reapTask clears up after a run that was lost, and says why it was.
 func (a *Actor) reapTask() taskFunc {
 	r := a.run

@@ -3,12 +3,14 @@ package lifecycle_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"arcbox/application/lifecycle"
 	"arcbox/application/lifecycle/lifecycletest"
 	"arcbox/domain"
 )
@@ -90,6 +92,97 @@ func TestBootThatOutlivesEverybodysPatienceIsClosedLate(t *testing.T) {
 		require.Equal(t, domain.StateFailed, a.Status().State)
 		time.Sleep(time.Hour) // the rig checks that nothing is left open
 	})
+}
+
+// The late boot has nobody left to tell, and what it started is closed once.
+func TestBootThatOutlivesTheActorIsClosed(t *testing.T) {
+	world(t, func(t *testing.T, r *lifecycletest.Rig) {
+		r.Connect = func(context.Context, *lifecycletest.Guest) error { time.Sleep(time.Hour); return nil }
+		a := r.Actor(t, lifecycletest.Options())
+		begin := time.Now()
+		waiter := ensure(t.Context(), a)
+		synctest.Wait()
+		require.ErrorIs(t, a.ForceStop(t.Context()), domain.ErrTimeout)
+		require.ErrorIs(t, (<-waiter).err, domain.ErrForceStopped)
+		bounded, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		require.ErrorIs(t, a.Close(bounded), domain.ErrTimeout)
+		require.NoError(t, a.Close(t.Context()), "it waits for what it started")
+		require.Equal(t, time.Hour, time.Since(begin))
+		require.NoError(t, a.Stop(t.Context()))
+	})
+}
+
+func TestAKillThatDoesNotEndIsNotRepeatedBesideIt(t *testing.T) {
+	world(t, func(t *testing.T, r *lifecycletest.Rig) {
+		var kills atomic.Int32
+		r.Kill = func(_ context.Context, g *lifecycletest.Guest) error {
+			kills.Add(1)
+			time.Sleep(time.Hour)
+			g.Exit(nil)
+			return nil
+		}
+		a := r.Actor(t, lifecycletest.Options())
+		_, err := a.EnsureReady(t.Context())
+		require.NoError(t, err)
+		first := inBackground(a.ForceStop, t.Context())
+		synctest.Wait()
+		require.ErrorIs(t, a.ForceStop(t.Context()), domain.ErrTimeout)
+		require.ErrorIs(t, <-first, domain.ErrTimeout)
+		require.NoError(t, a.Close(t.Context()))
+		require.EqualValues(t, 1, kills.Load())
+	})
+}
+
+func TestNoBootBesideOneThatDoesNotEnd(t *testing.T) {
+	world(t, func(t *testing.T, r *lifecycletest.Rig) {
+		r.Connect = func(context.Context, *lifecycletest.Guest) error { time.Sleep(time.Hour); return nil }
+		a := r.Actor(t, lifecycletest.Options())
+		waiter := ensure(t.Context(), a)
+		synctest.Wait()
+		for range 2 {
+			require.ErrorIs(t, a.ForceStop(t.Context()), domain.ErrTimeout, "the machine is not down")
+		}
+		require.ErrorIs(t, (<-waiter).err, domain.ErrForceStopped)
+		_, err := a.EnsureReady(t.Context())
+		require.ErrorContains(t, err, "waiting for an aborted start")
+		require.Len(t, r.Guests(), 1, "two machines must not share the disks")
+		require.ErrorIs(t, a.Stop(t.Context()), domain.ErrTimeout)
+		time.Sleep(time.Hour)
+		r.Connect = lifecycletest.Wait(0)
+		_, err = a.EnsureReady(t.Context())
+		require.NoError(t, err)
+		require.Len(t, r.Guests(), 2)
+	})
+}
+
+func TestStopsTryTheKillAgain(t *testing.T) {
+	stops := map[string]func(*lifecycle.Actor, context.Context) error{"by force": (*lifecycle.Actor).ForceStop, "in order": (*lifecycle.Actor).Stop}
+	for name, again := range stops {
+		t.Run(name, func(t *testing.T) {
+			for _, boots := range []bool{true, false} {
+				world(t, func(t *testing.T, r *lifecycletest.Rig) {
+					kill := r.Kill
+					r.Kill = func(context.Context, *lifecycletest.Guest) error { return errors.New("process is stuck") }
+					if !boots {
+						r.Connect = func(context.Context, *lifecycletest.Guest) error { return errors.New("no answer") }
+					}
+					a := r.Actor(t, lifecycletest.Options())
+					_, err := a.EnsureReady(t.Context())
+					require.Equal(t, boots, err == nil)
+					for range 2 {
+						require.ErrorContains(t, a.ForceStop(t.Context()), "process is stuck", "it still runs")
+						require.Equal(t, domain.StateFailed, a.Status().State)
+					}
+					generation := a.Status().Generation
+					r.Kill = kill
+					require.NoError(t, again(a, t.Context()))
+					require.Equal(t, domain.StateStopped, a.Status().State)
+					require.Equal(t, generation, a.Status().Generation, "the run had ended before")
+				})
+			}
+		})
+	}
 }
 
 func TestGracefulStop(t *testing.T) {

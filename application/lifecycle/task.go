@@ -33,19 +33,16 @@ func (a *Actor) spawn(parent context.Context, f taskFunc) {
 		})
 		t.run = r
 		close(t.done)
-		if !a.post(completion{incarnation, event, r}) && r != nil {
-			a.takeDown(context.WithoutCancel(parent), r, nil) // nobody else will
-		}
+		a.post(completion{incarnation, event, r})
 	})
 }
 
-// post hands news to the actor, and reports whether there was one to take them.
-func (a *Actor) post(m message) bool {
+// post hands news to the actor. There is none to take them from a task that
+// outlives its loop; the kill for which it was aborted closes what it started.
+func (a *Actor) post(m message) {
 	select {
 	case a.inbox <- m:
-		return true
 	case <-a.deaf:
-		return false
 	}
 }
 

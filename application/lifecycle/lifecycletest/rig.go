@@ -41,6 +41,7 @@ type Rig struct {
 	events  []domain.Event
 	open    map[string]int
 	memory  []domain.MiB
+	silence time.Duration
 }
 
 // New returns a host on which everything works at once.
@@ -117,6 +118,9 @@ func (r *Rig) Memory() []domain.MiB {
 	defer r.mu.Unlock()
 	return append([]domain.MiB(nil), r.memory...)
 }
+
+// Silence returns how long the newest guest may be silent.
+func (r *Rig) Silence() time.Duration { r.mu.Lock(); defer r.mu.Unlock(); return r.silence }
 
 // Saves counts the records written.
 func (r *Rig) Saves() int { r.mu.Lock(); defer r.mu.Unlock(); return r.saves }
@@ -225,8 +229,11 @@ func (r *Rig) hypervisor() port.Hypervisor {
 func (r *Rig) agents() port.Agents {
 	m := mock.NewMockAgents(r.control)
 	m.EXPECT().Connect(gomock.Any(), gomock.Any(), gomock.Any(), gomock.Any()).AnyTimes().DoAndReturn(
-		func(ctx context.Context, _ domain.MachineName, _ port.Dialer, _ time.Duration) (port.AgentSession, error) {
+		func(ctx context.Context, _ domain.MachineName, _ port.Dialer, silence time.Duration) (port.AgentSession, error) {
 			g := r.Guest()
+			r.mu.Lock()
+			r.silence = silence
+			r.mu.Unlock()
 			if err := r.Connect(ctx, g); err != nil {
 				return nil, err
 			}
