@@ -180,7 +180,7 @@ func (b *boot) try(ctx context.Context, machine domain.Machine, info *domain.Hyp
 		if closing := opened.close(bounded); closing != nil {
 			err = fmt.Errorf("%w; and %w", err, closing)
 			if vm != nil {
-				b.left = &run{closing: make(chan struct{}, 1), vm: vm, inst: newInstance(b.generation, vm, nil), info: *info, undo: opened}
+				b.left = &run{closing: make(chan struct{}, 1), vm: vm, inst: newInstance(b.generation, vm, nil, nil), info: *info, undo: opened}
 			}
 		}
 	}()
@@ -207,7 +207,7 @@ func (b *boot) try(ctx context.Context, machine domain.Machine, info *domain.Hyp
 	opened.add("agent session", func(context.Context) error { return session.Close() })
 	r := &run{
 		closing: make(chan struct{}, 1),
-		vm:      vm, session: session, inst: newInstance(b.generation, vm, session),
+		vm:      vm, session: session, inst: newInstance(b.generation, vm, session, link),
 		info: *info, hello: session.Hello(), started: time.Now(), undo: opened,
 	}
 	if _, ok := vm.(port.Balloon); ok {

@@ -14,13 +14,14 @@ type Instance struct {
 	generation uint64
 	vm         port.VM
 	session    port.AgentSession
+	link       port.NetworkLink
 	ended      atomic.Bool
 	once       sync.Once
 	done       chan struct{}
 }
 
-func newInstance(generation uint64, vm port.VM, session port.AgentSession) *Instance {
-	return &Instance{generation: generation, vm: vm, session: session, done: make(chan struct{})}
+func newInstance(generation uint64, vm port.VM, session port.AgentSession, link port.NetworkLink) *Instance {
+	return &Instance{generation: generation, vm: vm, session: session, link: link, done: make(chan struct{})}
 }
 
 // Dial opens a stream to a vsock port of the guest; see port.Dialer.
@@ -37,6 +38,9 @@ func (i *Instance) Done() <-chan struct{} { return i.done }
 // Session is the connection to the guest's agent. It stays the lifecycle's,
 // which closes it; callers must not.
 func (i *Instance) Session() port.AgentSession { return i.session }
+
+// Link is the machine's network. It stays the lifecycle's, which closes it.
+func (i *Instance) Link() port.NetworkLink { return i.link }
 
 func (i *Instance) over() bool { return i.ended.Load() }
 
