@@ -13,6 +13,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"arcbox/adapters/internal/hostfile"
 	"arcbox/domain"
 )
 
@@ -118,7 +119,7 @@ func (b *bundleSource) load(ctx context.Context) error {
 // unpack returns a file without a name, so that nothing is left behind however
 // the process ends.
 func unpack(ctx context.Context, f *os.File, tempDir string) (*os.File, error) {
-	dec, err := zstd.NewReader(ctxReader{ctx, f}, zstd.WithDecoderMaxWindow(maxZstdWindow), zstd.WithDecoderConcurrency(1))
+	dec, err := zstd.NewReader(hostfile.Reader(ctx, f), zstd.WithDecoderMaxWindow(maxZstdWindow), zstd.WithDecoderConcurrency(1))
 	if err != nil {
 		return nil, err
 	}
@@ -137,10 +138,10 @@ func unpack(ctx context.Context, f *os.File, tempDir string) (*os.File, error) {
 		err = fmt.Errorf("more than %d bytes unpacked: %w", int64(maxBundle), domain.ErrInvalid)
 	case err != nil && context.Cause(ctx) != nil:
 		err = context.Cause(ctx)
-	case err != nil && !fullDisk(err):
+	case err != nil && !hostfile.Full(err):
 		err = fmt.Errorf("unpacking: %w: %w", domain.ErrCorrupt, err)
 	case err != nil:
-		err = diskError(err)
+		err = hostfile.Fault(err)
 	}
 	if err != nil {
 		tmp.Close()
@@ -200,16 +201,4 @@ func indexTar(ctx context.Context, f *os.File) (map[string]span, error) {
 		}
 	}
 	return files, nil
-}
-
-type ctxReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c ctxReader) Read(p []byte) (int, error) {
-	if err := context.Cause(c.ctx); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"arcbox/adapters/internal/hostfile"
 	"arcbox/application/port"
 	"arcbox/domain"
 )
@@ -80,7 +81,7 @@ func (c *Cache) SaveManifest(ctx context.Context, version string, data []byte) e
 		return nil // Versions goes by when it was written
 	}
 	if err := os.MkdirAll(c.versionDir(version), 0o755); err != nil {
-		return diskError(err)
+		return hostfile.Fault(err)
 	}
 	return writeAtomic(c.manifestPath(version), data, 0o644)
 }
@@ -116,8 +117,9 @@ func (c *Cache) Versions(context.Context) ([]string, error) {
 }
 
 // Remove implements port.AssetCache. What is known of the programs outside the
-// version's directory is forgotten too, so that the next Ensure reads them; and
-// parts of downloads that nobody went on with are swept.
+// version's directory is forgotten too, so that the next Ensure reads them.
+// Unfinished downloads are deleted, unless the manifest of a version that stays
+// pins them; their paths are not reported.
 func (c *Cache) Remove(ctx context.Context, version string) ([]string, error) {
 	if err := domain.CheckAssetVersion(version); err != nil {
 		return nil, err
@@ -127,7 +129,6 @@ func (c *Cache) Remove(ctx context.Context, version string) ([]string, error) {
 		return nil, err
 	}
 	defer unlock()
-	c.sweepParts()
 	dir := c.versionDir(version)
 	var paths []string
 	err = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
@@ -153,6 +154,7 @@ func (c *Cache) Remove(ctx context.Context, version string) ([]string, error) {
 	if err := os.RemoveAll(dir); err != nil {
 		return nil, err
 	}
+	c.removeUnwanted(ctx)
 	return paths, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"arcbox/adapters/internal/hostfile"
 	"arcbox/domain"
 )
 
@@ -69,7 +70,7 @@ func relativePath(path string) (string, error) {
 }
 
 func fileValidator(fi os.FileInfo) string {
-	return fmt.Sprintf("%d-%s-%d", fi.Size(), fi.ModTime().UTC().Format(time.RFC3339Nano), inode(fi))
+	return fmt.Sprintf("%d-%s-%d", fi.Size(), fi.ModTime().UTC().Format(time.RFC3339Nano), hostfile.IdentityOf(fi).Inode)
 }
 
 func fileError(err error) error {

@@ -15,12 +15,12 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"arcbox/adapters/internal/hostfile"
 	"arcbox/application/port"
 	"arcbox/domain"
 )
 
 const (
-	copyBuffer  = 256 << 10
 	maxAsset    = 8 << 30 // bytes; a manifest does not pin sizes
 	partExt     = ".part"
 	partInfoExt = ".json"
@@ -81,7 +81,7 @@ func (c *Cache) openPart(ctx context.Context, a domain.Asset, src port.AssetSour
 	base := filepath.Join(c.downloadDir(), a.SHA256)
 	f, err := os.OpenFile(base+partExt, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, diskError(err)
+		return nil, hostfile.Fault(err)
 	}
 	p := &part{
 		path: base + partExt, infoPath: base + partInfoExt, file: f, hash: sha256.New(),
@@ -91,7 +91,7 @@ func (c *Cache) openPart(ctx context.Context, a domain.Asset, src port.AssetSour
 	data, err := os.ReadFile(p.infoPath)
 	if err == nil && json.Unmarshal(data, &stored) == nil && stored.Source == p.info.Source && stored.Path == p.info.Path {
 		p.info.Validator = stored.Validator
-		if p.size, err = io.CopyBuffer(p.hash, ctxReader{ctx, f}, make([]byte, copyBuffer)); err != nil {
+		if p.size, err = hostfile.HashRest(ctx, p.hash, f); err != nil {
 			f.Close()
 			return nil, err
 		}
@@ -187,12 +187,12 @@ func (c *Cache) transferOnce(ctx context.Context, p *part, a domain.Asset, src p
 	if err := p.remember(validator); err != nil {
 		return nil, err
 	}
-	buf := make([]byte, copyBuffer)
+	buf := make([]byte, hostfile.CopyBuffer)
 	for {
 		n, rerr := body.Read(buf)
 		if n > 0 {
 			if _, err := p.file.Write(buf[:n]); err != nil {
-				return nil, diskError(err)
+				return nil, hostfile.Fault(err)
 			}
 			p.hash.Write(buf[:n])
 			p.size += int64(n)
@@ -229,18 +229,18 @@ func (p *part) remember(validator string) error {
 // install gives the finished part its name.
 func (c *Cache) install(p *part, target string, a domain.Asset) error {
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
-		return diskError(err)
+		return hostfile.Fault(err)
 	}
 	if err := p.file.Chmod(modeOf(a)); err != nil {
 		return err
 	}
 	if err := p.file.Sync(); err != nil {
-		return diskError(err)
+		return hostfile.Fault(err)
 	}
 	if err := os.Rename(p.path, target); err != nil {
 		return fmt.Errorf("installing %s: %w", target, err)
 	}
-	if err := syncDir(filepath.Dir(target)); err != nil {
+	if err := hostfile.SyncDir(filepath.Dir(target)); err != nil {
 		return err
 	}
 	if err := ignoreMissing(os.Remove(p.infoPath)); err != nil {

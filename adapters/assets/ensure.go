@@ -2,15 +2,13 @@ package assets
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"time"
 
+	"arcbox/adapters/internal/hostfile"
 	"arcbox/application/port"
 	"arcbox/domain"
 )
@@ -112,9 +110,9 @@ func (c *Cache) verify(ctx context.Context, path string, a domain.Asset, report 
 		return false, nil // the download takes its place
 	}
 	report.step(domain.AssetVerifying)
-	sum, err := hashFile(ctx, path)
+	sum, err := hostfile.SHA256(ctx, path)
 	if err != nil {
-		return false, fmt.Errorf("reading %s: %w", path, err)
+		return false, fmt.Errorf("reading %s: %w", path, fileError(err))
 	}
 	if sum != a.SHA256 {
 		c.log.Info("an asset differs from what the manifest pins, replacing it", "path", path)
@@ -128,17 +126,4 @@ func (c *Cache) verify(ctx context.Context, path string, a domain.Asset, report 
 	// fi is from before the reading: a file that was written to meanwhile is
 	// not taken for known.
 	return true, c.updateVerified(func(v verified) { v[c.key(path)] = recordOf(fi, sum) })
-}
-
-func hashFile(ctx context.Context, path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", fileError(err)
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.CopyBuffer(h, ctxReader{ctx, f}, make([]byte, copyBuffer)); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }

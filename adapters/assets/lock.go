@@ -9,12 +9,13 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"arcbox/adapters/internal/hostfile"
 	"arcbox/domain"
 )
 
 const (
 	lockPoll = 50 * time.Millisecond
-	partAge  = 7 * 24 * time.Hour
+	lockFile = "lock" // in downloadDir
 )
 
 // downloadDir holds the lock and the unfinished downloads. It is beside the
@@ -26,9 +27,9 @@ func (c *Cache) downloadDir() string { return filepath.Join(c.bootDir(), ".downl
 // is never deleted, since a deleted one could be locked twice.
 func (c *Cache) lock(ctx context.Context) (unlock func(), err error) {
 	if err := os.MkdirAll(c.downloadDir(), 0o755); err != nil {
-		return nil, diskError(err)
+		return nil, hostfile.Fault(err)
 	}
-	l := flock.New(filepath.Join(c.downloadDir(), "lock"))
+	l := flock.New(filepath.Join(c.downloadDir(), lockFile))
 	got, err := l.TryLock()
 	if err == nil && !got {
 		c.log.Info("another process works on the assets, waiting for it")
@@ -42,19 +43,4 @@ func (c *Cache) lock(ctx context.Context) (unlock func(), err error) {
 		return nil, fmt.Errorf("locking the assets: %w: %w", domain.ErrUnavailable, err)
 	}
 	return func() { l.Close() }, nil
-}
-
-func (c *Cache) sweepParts() {
-	entries, err := os.ReadDir(c.downloadDir())
-	if err != nil {
-		return
-	}
-	for _, e := range entries {
-		if ext := filepath.Ext(e.Name()); ext != partExt && ext != partInfoExt {
-			continue
-		}
-		if fi, err := e.Info(); err == nil && time.Since(fi.ModTime()) > partAge {
-			os.Remove(filepath.Join(c.downloadDir(), e.Name()))
-		}
-	}
 }

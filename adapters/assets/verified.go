@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"arcbox/adapters/internal/hostfile"
 )
 
 // verified remembers which files were read and found to have which checksum,
@@ -14,14 +16,12 @@ import (
 type verified map[string]verifiedFile
 
 type verifiedFile struct {
-	SHA256  string `json:"sha256"`
-	Size    int64  `json:"size"`
-	MtimeNS int64  `json:"mtime_ns"`
-	Inode   uint64 `json:"inode"`
+	SHA256 string `json:"sha256"`
+	hostfile.Identity
 }
 
 func recordOf(fi os.FileInfo, sum string) verifiedFile {
-	return verifiedFile{SHA256: sum, Size: fi.Size(), MtimeNS: fi.ModTime().UnixNano(), Inode: inode(fi)}
+	return verifiedFile{SHA256: sum, Identity: hostfile.IdentityOf(fi)}
 }
 
 func (c *Cache) verifiedPath() string { return filepath.Join(c.bootDir(), ".verified.json") }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"arcbox/adapters/internal/localsocket"
 	"arcbox/domain"
 )
 
@@ -35,18 +36,9 @@ func (p Paths) Log() string { return filepath.Join(p.LogDir(), "daemon.log") }
 func (p Paths) lock() string      { return filepath.Join(p.RunDir(), "daemon.lock") }
 func (p Paths) spawnLock() string { return filepath.Join(p.RunDir(), "daemon-spawn.lock") }
 
-// maxSocketPath is the longest path of a Unix socket on every host that ArcBox
-// supports (sun_path is 104 bytes on macOS, 108 on Linux, with a final zero).
-const maxSocketPath = 103
-
-// CheckSocketPath refuses a path that no Unix socket can have.
-func CheckSocketPath(path string) error {
-	if len(path) <= maxSocketPath {
-		return nil
-	}
-	return domain.WithHint(fmt.Errorf("socket path %s has %d bytes, more than the %d that a Unix socket can have: %w",
-		path, len(path), maxSocketPath, domain.ErrInvalid), "choose a shorter directory with --data-dir")
-}
+// CheckSocketPath refuses, as domain.ErrInvalid, a path that no Unix socket can
+// have.
+func CheckSocketPath(path string) error { return localsocket.CheckPath(path) }
 
 // Lock is held by the one daemon of a data directory. The kernel releases it
 // when the process ends, however it ends; the file stays.
@@ -58,8 +50,8 @@ func Acquire(p Paths) (*Lock, error) {
 	if err := CheckSocketPath(p.GRPCSocket()); err != nil {
 		return nil, err
 	}
-	if err := privateDir(p.RunDir()); err != nil {
-		return nil, err
+	if err := localsocket.MakePrivate(p.RunDir()); err != nil {
+		return nil, fmt.Errorf("run directory: %w", err)
 	}
 	l := flock.New(p.lock(), flock.SetPermissions(0o600))
 	// A probe holds the lock for a moment; a daemon, for as long as it runs.
@@ -99,16 +91,6 @@ func Probe(p Paths) (pid int, running bool, err error) {
 		return 0, false, l.Unlock()
 	}
 	return readPID(p.lock()), true, nil
-}
-
-func privateDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("run directory: %w", err)
-	}
-	if err := os.Chmod(dir, 0o700); err != nil {
-		return fmt.Errorf("run directory: %w", err)
-	}
-	return nil
 }
 
 func readPID(path string) int {

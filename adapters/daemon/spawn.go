@@ -14,6 +14,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"arcbox/adapters/internal/localsocket"
 	"arcbox/domain"
 )
 
@@ -31,8 +32,8 @@ func Spawn(ctx context.Context, p Paths, executable string, args []string, ready
 	if err := CheckSocketPath(p.GRPCSocket()); err != nil {
 		return 0, err
 	}
-	if err := privateDir(p.RunDir()); err != nil {
-		return 0, err
+	if err := localsocket.MakePrivate(p.RunDir()); err != nil {
+		return 0, fmt.Errorf("run directory: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, spawnTimeout)
 	defer cancel()

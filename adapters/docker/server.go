@@ -11,13 +11,15 @@ import (
 	"sync/atomic"
 	"time"
 
+	"arcbox/adapters/internal/localsocket"
 	"arcbox/application/port"
 	"arcbox/domain"
 )
 
 // Options says how the Docker API is served.
 type Options struct {
-	// Path of the Unix socket. Its directory is created, or made private.
+	// Path of the Unix socket. Its directory is made, with mode 0700, if it is
+	// missing.
 	Path string
 	// Wait bounds how long a request is held while its machine boots. Zero
 	// means two minutes.
@@ -55,7 +57,7 @@ type Server struct {
 	counts  counters
 
 	mu       sync.Mutex
-	listener *net.UnixListener
+	listener *localsocket.Listener
 	sessions map[*session]struct{}
 	closing  bool
 	running  sync.WaitGroup // one for each session
@@ -84,11 +86,12 @@ func NewServer(opts Options, engines port.Engines) *Server {
 // Listen binds the socket. Clients can connect from its return on; they are
 // served once Serve runs. It returns domain.ErrInvalid for a path that is too
 // long, domain.ErrAlreadyRunning when somebody answers on it,
-// domain.ErrAlreadyExists when it is not a socket.
+// domain.ErrAlreadyExists when it is not a socket, domain.ErrPermission when
+// others can write to its directory. Only the user's own processes are served.
 func (s *Server) Listen() error {
-	l, err := listenPrivate(s.opts.Path)
+	l, err := localsocket.Listen(s.opts.Path, s.log)
 	if err != nil {
-		return err
+		return fmt.Errorf("listen for Docker clients: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -127,7 +130,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	return err
 }
 
-func (s *Server) accept(ctx context.Context, l *net.UnixListener) error {
+func (s *Server) accept(ctx context.Context, l *localsocket.Listener) error {
 	pause := time.Duration(0)
 	for {
 		conn, err := l.AcceptUnix()

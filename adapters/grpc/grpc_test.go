@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -43,7 +44,10 @@ func serve(t *testing.T) *fixture {
 	t.Cleanup(f.close)
 	svc := NewSystemService(closing, f.system, Build{Version: "1.2.3", Commit: "abc"}, Paths{DataDir: "/d", DockerSocket: "/d/run/docker.sock"})
 	f.server = NewServer(f.path, []Service{svc}, slog.New(slog.DiscardHandler))
-	require.NoError(t, os.WriteFile(f.path, nil, 0o600), "what a dead daemon left")
+	left, err := net.ListenUnix("unix", &net.UnixAddr{Name: f.path, Net: "unix"})
+	require.NoError(t, err)
+	left.SetUnlinkOnClose(false) // as a dead daemon
+	require.NoError(t, left.Close())
 	require.NoError(t, f.server.Start(t.Context()))
 	conn, err := grpc.NewClient("unix://"+f.path, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)

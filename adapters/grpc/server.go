@@ -3,12 +3,8 @@ package grpc
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"net"
-	"os"
 	"time"
 
 	"google.golang.org/grpc"
@@ -16,6 +12,8 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+
+	"arcbox/adapters/internal/localsocket"
 )
 
 // Service registers one service with the server.
@@ -52,19 +50,12 @@ func NewServer(path string, services []Service, log *slog.Logger, opts ...grpc.S
 }
 
 // Start binds the socket, mode 0600, and serves until Close. A socket file
-// that a dead daemon left is replaced: the caller holds the daemon's lock, so
-// nobody else can be serving it.
-func (s *Server) Start(ctx context.Context) error {
-	if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("gRPC socket: %w", err)
-	}
-	l, err := new(net.ListenConfig).Listen(ctx, "unix", s.path)
+// that a dead daemon left is replaced: the caller holds the daemon's lock. It
+// returns localsocket.Listen's errors. Only the user's own processes are served.
+func (s *Server) Start(context.Context) error {
+	l, err := localsocket.Listen(s.path, s.log)
 	if err != nil {
 		return fmt.Errorf("gRPC socket: %w", err)
-	}
-	// The directory is 0700, so nobody can connect between the two calls.
-	if err := os.Chmod(s.path, 0o600); err != nil {
-		return errors.Join(fmt.Errorf("gRPC socket: %w", err), l.Close())
 	}
 	go func() {
 		defer close(s.served)

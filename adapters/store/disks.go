@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"arcbox/adapters/internal/hostfile"
 	"arcbox/application/port"
 	"arcbox/domain"
 )
@@ -43,12 +44,12 @@ func (d *Disks) EnsureData(ctx context.Context, path string, size domain.GiB) er
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if err := d.createData(path, want); err != nil {
-			return diskError(fmt.Errorf("creating data disk %s: %w", path, err))
+			return hostfile.Fault(fmt.Errorf("creating data disk %s: %w", path, err))
 		}
 		d.log.Info("created data disk", "path", path, "gib", size)
 		return nil
 	case err != nil:
-		return diskError(fmt.Errorf("data disk %s: %w", path, err))
+		return hostfile.Fault(fmt.Errorf("data disk %s: %w", path, err))
 	case !fi.Mode().IsRegular():
 		err := fmt.Errorf("data disk %s is not a regular file: %w", path, domain.ErrInvalid)
 		return domain.WithHint(err, "move it away, or choose another path for the disk image")
@@ -56,7 +57,7 @@ func (d *Disks) EnsureData(ctx context.Context, path string, size domain.GiB) er
 		return nil
 	}
 	if err := growData(path, fi, want); err != nil {
-		return diskError(fmt.Errorf("growing data disk %s: %w", path, err))
+		return hostfile.Fault(fmt.Errorf("growing data disk %s: %w", path, err))
 	}
 	d.log.Info("grew data disk", "path", path, "from_bytes", fi.Size(), "gib", size)
 	return nil
@@ -81,7 +82,7 @@ func (d *Disks) createData(path string, size int64) error {
 		// Nothing is in it yet, and it is ours: O_EXCL made it.
 		return errors.Join(err, os.Remove(path))
 	}
-	return syncDir(dir)
+	return hostfile.SyncDir(dir)
 }
 
 func growData(path string, seen os.FileInfo, size int64) error {

@@ -14,6 +14,7 @@ import (
 	"github.com/google/renameio/v2"
 	"github.com/pelletier/go-toml/v2"
 
+	"arcbox/adapters/internal/hostfile"
 	"arcbox/application/port"
 	"arcbox/domain"
 )
@@ -97,14 +98,14 @@ func (s *Machines) Save(_ context.Context, m domain.Machine) error {
 	}
 	dir := filepath.Join(s.dir, string(m.Name))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return diskError(fmt.Errorf("saving machine %q: %w", m.Name, err))
+		return hostfile.Fault(fmt.Errorf("saving machine %q: %w", m.Name, err))
 	}
 	err = renameio.WriteFile(s.path(m.Name), data, 0o600, renameio.WithTempDir(dir))
 	if err == nil {
-		err = errors.Join(syncDir(dir), syncDir(s.dir))
+		err = errors.Join(hostfile.SyncDir(dir), hostfile.SyncDir(s.dir))
 	}
 	if err != nil {
-		return diskError(fmt.Errorf("saving machine %q: %w", m.Name, err))
+		return hostfile.Fault(fmt.Errorf("saving machine %q: %w", m.Name, err))
 	}
 	return nil
 }
@@ -123,11 +124,11 @@ func (s *Machines) Delete(_ context.Context, name domain.MachineName) error {
 		return fmt.Errorf("deleting machine %q: %w", name, err)
 	}
 	dir := filepath.Dir(s.path(name))
-	if err := syncDir(dir); err != nil {
+	if err := hostfile.SyncDir(dir); err != nil {
 		return err
 	}
 	if os.Remove(dir) == nil {
-		return syncDir(s.dir)
+		return hostfile.SyncDir(s.dir)
 	}
 	return nil
 }

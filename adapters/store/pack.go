@@ -10,6 +10,7 @@ import (
 
 	"github.com/erofs/go-erofs"
 
+	"arcbox/adapters/internal/hostfile"
 	"arcbox/domain"
 )
 
@@ -43,7 +44,7 @@ func (d *Disks) pack(ctx context.Context, image string, members []member) error 
 	if err := os.Rename(tmp.Name(), image); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(image))
+	return hostfile.SyncDir(filepath.Dir(image))
 }
 
 func writeImage(ctx context.Context, out *os.File, members []member) error {

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"arcbox/adapters/internal/hostfile"
 	"arcbox/domain"
 )
 
@@ -23,10 +23,7 @@ import (
 // anew, for when the layout or the way of packing changes.
 const imageFormat = "arcbox runtime image 1"
 
-const (
-	lockPoll   = 50 * time.Millisecond
-	copyBuffer = 256 << 10
-)
+const lockPoll = 50 * time.Millisecond
 
 // member is one file of the runtime image.
 type member struct {
@@ -63,7 +60,7 @@ func (d *Disks) EnsureRuntime(ctx context.Context) (string, error) {
 	}
 	d.removeOthers(filepath.Base(image), st)
 	if err := d.saveState(st); err != nil {
-		return "", diskError(fmt.Errorf("saving the state of the runtime image: %w", err))
+		return "", hostfile.Fault(fmt.Errorf("saving the state of the runtime image: %w", err))
 	}
 	return image, nil
 }
@@ -83,20 +80,20 @@ func (d *Disks) ensureImage(ctx context.Context, st *runtimeState) (string, erro
 	}
 	started := time.Now()
 	if err := d.pack(ctx, image, members); err != nil {
-		return "", diskError(fmt.Errorf("packing the runtime image: %w", err))
+		return "", hostfile.Fault(fmt.Errorf("packing the runtime image: %w", err))
 	}
 	fi, err := os.Lstat(image)
 	if err != nil {
 		return "", err
 	}
-	st.Images[name] = identityOf(fi)
+	st.Images[name] = hostfile.IdentityOf(fi)
 	d.log.Info("packed the runtime image", "path", image, "files", len(members), "bytes", fi.Size(), "took", time.Since(started))
 	return image, nil
 }
 
 func (d *Disks) lockRuntime(ctx context.Context) (unlock func(), err error) {
 	if err := os.MkdirAll(d.runtimeDir(), 0o755); err != nil {
-		return nil, diskError(err)
+		return nil, hostfile.Fault(err)
 	}
 	l := flock.New(filepath.Join(d.runtimeDir(), ".lock"))
 	if _, err := l.TryLockContext(ctx, lockPoll); err != nil {
@@ -114,7 +111,7 @@ func (d *Disks) members() ([]member, error) {
 	agent := filepath.Join(d.data, domain.AgentBinDir, domain.AgentBinary)
 	fi, err := os.Lstat(agent)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, diskError(err)
+		return nil, hostfile.Fault(err)
 	}
 	facts := domain.FileFacts{}
 	if err == nil {
@@ -127,7 +124,7 @@ func (d *Disks) members() ([]member, error) {
 	bin := filepath.Join(d.data, filepath.FromSlash(domain.RuntimeBinDir))
 	entries, err := os.ReadDir(bin) // sorted
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, diskError(err)
+		return nil, hostfile.Fault(err)
 	}
 	for _, e := range entries {
 		if !e.Type().IsRegular() || strings.HasPrefix(e.Name(), ".") {
@@ -157,31 +154,6 @@ func contentKey(members []member) string {
 		fmt.Fprintf(h, "%q %s\n", m.inside, m.sum)
 	}
 	return hex.EncodeToString(h.Sum(nil))[:12]
-}
-
-func hashFile(ctx context.Context, path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", diskError(err)
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.CopyBuffer(h, ctxReader{ctx, f}, make([]byte, copyBuffer)); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-type ctxReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c ctxReader) Read(p []byte) (int, error) {
-	if err := context.Cause(c.ctx); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }
 
 // removeOthers deletes the images of other content, and what an interrupted

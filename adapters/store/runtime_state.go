@@ -5,36 +5,22 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"github.com/google/renameio/v2"
+
+	"arcbox/adapters/internal/hostfile"
 )
 
 // runtimeState remembers what was read and what was made, so that a start with
 // nothing new reads no file. It is only a shortcut: losing it costs time.
 type runtimeState struct {
-	Files  map[string]fileState    `json:"files"`  // by path in the image
-	Images map[string]fileIdentity `json:"images"` // by file name; complete ones
+	Files  map[string]fileState         `json:"files"`  // by path in the image
+	Images map[string]hostfile.Identity `json:"images"` // by file name; complete ones
 }
 
 type fileState struct {
-	fileIdentity
+	hostfile.Identity
 	SHA256 string `json:"sha256"`
-}
-
-// fileIdentity changes whenever a file is written to or replaced.
-type fileIdentity struct {
-	Size    int64  `json:"size"`
-	MtimeNS int64  `json:"mtime_ns"`
-	Inode   uint64 `json:"inode"`
-}
-
-func identityOf(fi os.FileInfo) fileIdentity {
-	id := fileIdentity{Size: fi.Size(), MtimeNS: fi.ModTime().UnixNano()}
-	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		id.Inode = st.Ino
-	}
-	return id
 }
 
 func (d *Disks) statePath() string { return filepath.Join(d.runtimeDir(), ".runtime.json") }
@@ -48,7 +34,7 @@ func (d *Disks) loadState() *runtimeState {
 		st.Files = map[string]fileState{}
 	}
 	if st.Images == nil {
-		st.Images = map[string]fileIdentity{}
+		st.Images = map[string]hostfile.Identity{}
 	}
 	return st
 }
@@ -74,14 +60,14 @@ func (st *runtimeState) fillSums(ctx context.Context, members []member) error {
 	for i := range members {
 		m := &members[i]
 		known := st.Files[m.inside]
-		if id := identityOf(m.info); known.fileIdentity != id || known.SHA256 == "" {
-			sum, err := hashFile(ctx, m.host)
+		if id := hostfile.IdentityOf(m.info); known.Identity != id || known.SHA256 == "" {
+			sum, err := hostfile.SHA256(ctx, m.host)
 			if err != nil {
-				return err
+				return hostfile.Fault(err)
 			}
 			// The identity is from before the reading: a file that was written
 			// to meanwhile is read again next time.
-			known = fileState{fileIdentity: id, SHA256: sum}
+			known = fileState{Identity: id, SHA256: sum}
 		}
 		m.sum = known.SHA256
 		files[m.inside] = known
@@ -98,5 +84,5 @@ func (st *runtimeState) complete(image, name string) bool {
 		return false
 	}
 	id, ok := st.Images[name]
-	return ok && id == identityOf(fi)
+	return ok && id == hostfile.IdentityOf(fi)
 }

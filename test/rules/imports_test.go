@@ -62,6 +62,9 @@ var doesIO = []string{"os", "os/exec", "os/signal", "net", "net/http", "syscall"
 // forTests are packages that only tests import.
 var forTests = []string{module + "/application/port/mock", module + "/application/lifecycle/lifecycletest"}
 
+// shared is no adapter: it holds mechanisms that several adapters need.
+const shared = "adapters/internal"
+
 // layer is the part of the hexagon that a package belongs to: "domain",
 // "application", "adapters/kvm", "bootstrap", ...
 func layer(path string) string {
@@ -79,14 +82,17 @@ func layer(path string) string {
 // allowed says whether a package of one layer may import another of the module.
 func allowed(from, to string) bool {
 	a, b := layer(from), layer(to)
-	if a == b {
-		return true
-	}
 	switch {
+	case a == shared: // before the rest: one mechanism does not need another
+		return b == "domain"
+	case a == b:
+		return true
 	case a == "domain":
 		return false
 	case a == "application":
 		return b == "domain"
+	case strings.HasPrefix(a, "adapters/") && b == shared:
+		return true
 	case a == "adapters/cli" || a == "adapters/grpc" || a == "adapters/agent":
 		return b == "domain" || b == "api" || to == module+"/application/port"
 	case strings.HasPrefix(a, "adapters/"):
@@ -139,6 +145,49 @@ func TestTheDomainIsPure(t *testing.T) {
 					t.Errorf("%s: %s imports %s: the application uses ports", goos, path, to)
 				}
 			}
+		}
+	}
+}
+
+func TestSharedMechanismsNeedNoLibraries(t *testing.T) {
+	found := false
+	for goos, pkgs := range load(t) {
+		for path, p := range pkgs {
+			if layer(path) != shared {
+				continue
+			}
+			found = true
+			for _, to := range p.Imports {
+				if layer(to) == "" && !pkgs[to].Standard && !strings.HasPrefix(to, "golang.org/x/sys/") {
+					t.Errorf("%s: %s imports %s: it may use the standard library, golang.org/x/sys and the domain", goos, path, to)
+				}
+			}
+		}
+	}
+	if !found {
+		t.Errorf("nothing is in %s", shared)
+	}
+}
+
+func TestAllowed(t *testing.T) {
+	for _, c := range []struct {
+		from, to string
+		want     bool
+	}{
+		{"adapters/store", "adapters/internal/hostfile", true},
+		{"adapters/store", "adapters/assets", false},
+		{"adapters/kvm", "adapters/kvm/qmp", true},
+		{"adapters/internal/hostfile", "domain", true},
+		{"adapters/internal/hostfile", "adapters/internal/localsocket", false},
+		{"adapters/internal/hostfile", "adapters/store", false},
+		{"adapters/internal/hostfile", "application/port", false},
+		{"adapters/internal/hostfile", "api/arcbox/v1", false},
+		{"application/system", "adapters/internal/hostfile", false},
+		{"domain", "adapters/internal/hostfile", false},
+		{"guest/engine", "adapters/internal/hostfile", false},
+	} {
+		if allowed(module+"/"+c.from, module+"/"+c.to) != c.want {
+			t.Errorf("%s imports %s: allowed is not %t", c.from, c.to, c.want)
 		}
 	}
 }
