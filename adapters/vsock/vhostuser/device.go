@@ -58,6 +58,7 @@ func New(log *slog.Logger, cid uint32) (*Device, error) {
 	d.ctl.reset = d.mux.reset
 	d.tasks.Go(d.serve)
 	d.tasks.Go(d.mux.reap)
+	d.tasks.Go(d.mux.trim)
 	return d, nil
 }
 

@@ -7,6 +7,7 @@
 //
 //	message.go, dispatch.go   framing and requests of the front-end
 //	memory.go, dirtylog.go    the guest's memory and the migration log
+//	trim.go                   giving up pages of it that are not used any more
 //	queue.go, ring.go         life of a virtqueue, the split ring itself
 //	packet.go, mux.go         vsock packets and the table of streams
 //	outbox.go                 what waits for receive buffers of the guest

@@ -50,6 +50,7 @@ type ring struct {
 	lastAvail uint16 // next available entry to take
 	usedIdx   uint16 // next used entry to write
 	signalled uint16 // usedIdx at the last decision about a signal
+	pushed    uint64 // chains given back, ever
 	everSent  bool
 	eventIdx  bool
 	fence     uint32
@@ -181,6 +182,7 @@ func (r *ring) push(head uint16, n int) {
 	*word(r.used, o) = uint32(head)
 	*word(r.used, o+4) = uint32(n)
 	r.usedIdx++
+	r.pushed++
 	r.publish(uint32(*half(r.used, 0)))
 	if r.logUsed {
 		r.log.mark(r.usedGPA+uint64(o), 8)
