@@ -18,11 +18,11 @@ umask 022
 export LC_ALL=C
 
 # The slow ones first: what comes after them reuses much of Go's build cache.
-STEPS=(kernel rootfs runc init containerd dockerd docker-cli buildx images)
+STEPS=(kernel rootfs runc init containerd dockerd docker-cli buildx compose images)
 
 main() {
     guest_arch >/dev/null
-    command -v go >/dev/null || die "go is not in the PATH: install Go 1.26 or newer"
+    require_go
     case ${1-all} in
     all)
         require_agent
@@ -46,7 +46,10 @@ run_steps() {
 }
 
 require_agent() {
-    [[ -x $REPO_DIR/bin/arcbox-agent ]] || die "bin/arcbox-agent is missing: run \`make build-agent\` first"
+    local f
+    for f in arcbox-agent arcbox-proxy; do
+        [[ -x $REPO_DIR/bin/$f ]] || die "bin/$f is missing: run \`make build-agent\` first"
+    done
 }
 
 # result STEP prints where a step's result is, which has to exist.
@@ -67,11 +70,11 @@ put() {
 # The manifest and everything that it names. The new set is put together beside
 # the old one and takes its place at once.
 assemble() {
-    local arch new=$BUILD_DIR/assets.new kernel rootfs containerd dockerd runc init cli buildx images agent f
+    local arch new=$BUILD_DIR/assets.new kernel rootfs containerd dockerd runc init cli buildx compose images agent proxy f
     arch=$(guest_arch)
     require_agent
     kernel=$(result kernel) rootfs=$(result rootfs) containerd=$(result containerd) dockerd=$(result dockerd)
-    runc=$(result runc) init=$(result init) cli=$(result docker-cli) buildx=$(result buildx) images=$(result images)
+    runc=$(result runc) init=$(result init) cli=$(result docker-cli) buildx=$(result buildx) compose=$(result compose) images=$(result images)
 
     rm -rf "$new"
     put "$kernel/kernel" "$new/$arch/kernel"
@@ -84,6 +87,8 @@ assemble() {
     done
     agent=$(sha256sum "$REPO_DIR/bin/arcbox-agent" | cut -c1-12)
     put "$REPO_DIR/bin/arcbox-agent" "$new/bin/arcbox-agent/$agent/$arch/arcbox-agent"
+    proxy=$(sha256sum "$REPO_DIR/bin/arcbox-proxy" | cut -c1-12)
+    put "$REPO_DIR/bin/arcbox-proxy" "$new/bin/arcbox-proxy/$proxy/$arch/arcbox-proxy"
     (cd "$REPO_DIR" && go run ./images/mkmanifest -assets "$new" -version "$ASSET_VERSION" -epoch "$SOURCE_DATE_EPOCH" \
         -kernel-version "$(cat "$kernel/version")" -cmdline "$KERNEL_CMDLINE" -install-dirs arcbox-agent=bin)
     rm -rf "$BUILD_DIR/assets"
@@ -94,6 +99,7 @@ assemble() {
     sort -u "$kernel/debs.txt" "$rootfs/debs.txt" "$init/debs.txt" "$images/debs.txt" >"$BUILD_DIR/debs.txt"
     put "$cli/docker" "$REPO_DIR/bin/docker"
     put "$buildx/docker-buildx" "$REPO_DIR/bin/cli-plugins/docker-buildx"
+    put "$compose/docker-compose" "$REPO_DIR/bin/cli-plugins/docker-compose"
     say "build/assets/manifest.json: version $ASSET_VERSION, kernel $(cat "$kernel/version"), agent $agent"
 }
 

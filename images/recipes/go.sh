@@ -6,7 +6,8 @@
 go_tools() { go env GOVERSION GOHOSTARCH | tr '\n' ' '; }
 
 go_environment() {
-    export GOFLAGS="-trimpath -buildvcs=false" GOWORK=off GOTOOLCHAIN=local GOOS=linux GOARCH=amd64 GOAMD64=v1 CGO_ENABLED=0
+    # -v names each package that is compiled: the log shows how far a build is.
+    export GOFLAGS="-v -trimpath -buildvcs=false" GOWORK=off GOTOOLCHAIN=local GOOS=linux GOARCH=amd64 GOAMD64=v1 CGO_ENABLED=0
     unset GOEXPERIMENT GO_EXTLINK_ENABLED CGO_CFLAGS CGO_CPPFLAGS CGO_LDFLAGS
 }
 
@@ -28,4 +29,23 @@ go_check_static() {
             return 1
         fi
     done
+}
+
+# go_source DIR MODULE@VERSION copies a module's source, which the checksum
+# database vouches for, to where it can be built as the main module.
+go_source() {
+    local source
+    source=$(go mod download -json "$2" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+    [[ -d $source ]] || { echo "error: no source of $2" >&2; return 1; }
+    cp -r "$source" "$1"
+    chmod -R u+w "$1"
+}
+
+# go_patched DIR MODULE@VERSION PATCH... is go_source with files of patches/
+# applied; one that does not fit exactly fails the build.
+go_patched() {
+    local dir=$1 p
+    go_source "$dir" "$2"
+    shift 2
+    for p in "$@"; do patch -s -p1 -F0 -d "$dir" <"$IMAGES_DIR/patches/$p"; done
 }
