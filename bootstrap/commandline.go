@@ -45,6 +45,16 @@ func CommandLine(b Build, environ []string) cli.Deps {
 			c, err := load(o)
 			return &dockerContext{c.dockerContext()}, err
 		},
+		Network: func(o cli.Overrides) (cli.Network, error) {
+			return newHostNetwork(func(files []string) (Config, error) { return LoadConfig(files, environ, o) }), nil
+		},
+		DNS: func(o cli.Overrides) (cli.DNS, error) {
+			c, err := load(o)
+			if err != nil {
+				return nil, err
+			}
+			return newHostResolver(c)
+		},
 		Logs: func(o cli.Overrides) (cli.Logs, error) {
 			c, err := load(o)
 			return &logFiles{telemetry.NewLogFiles(c.paths().LogDir())}, err

@@ -58,6 +58,8 @@ type NetworkConfig struct {
 	DNS    []string `koanf:"dns"` // empty: the host's resolvers
 	MTU    int      `koanf:"mtu"`
 	Domain string   `koanf:"domain"`
+	// DNSPort is where the names are answered on 127.0.0.1; 0 is nowhere.
+	DNSPort int `koanf:"dns_port"`
 }
 
 // DockerConfig is about the Docker API on the host.
@@ -95,7 +97,7 @@ func DefaultConfig() Config {
 		DataDir: defaultDataDir(),
 		VM: VMConfig{DiskGB: 64, Boot: BootEager, Accelerator: string(domain.AcceleratorAuto), TCGTimeFactor: 4,
 			StartupTimeout: 90 * time.Second, IdleTimeout: 5 * time.Minute, StopTimeout: 10 * time.Minute},
-		Network:   NetworkConfig{Subnet: "10.0.2.0/24", DNS: []string{}, MTU: 65520, Domain: "arcbox.local"},
+		Network:   NetworkConfig{Subnet: "10.0.2.0/24", DNS: []string{}, MTU: 65520, Domain: "arcbox.local", DNSPort: 5553},
 		Docker:    DockerConfig{Context: true},
 		Container: ContainerConfig{StartupTimeoutMS: 60000, GuestDockerVsockPort: domain.PortDocker},
 		Logging:   LoggingConfig{Level: "info"},
@@ -188,6 +190,9 @@ func envKey(name, value string) (string, any) {
 	if slices.Contains(envOutside, name) || strings.HasPrefix(name, envTestPrefix) || value == "" {
 		return "", nil
 	}
+	if key, ok := map[string]string{"ARCBOX_DNS_PORT": "network.dns_port", "ARCBOX_DNS_DOMAIN": "network.domain"}[name]; ok {
+		return key, value
+	}
 	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(name, envPrefix)), "__", "."), value
 }
 
@@ -241,6 +246,8 @@ func (c Config) resolve() (Config, error) {
 		return bad("vm.stop_timeout", c.VM.StopTimeout, "a duration such as 10m, or 0 for never")
 	case c.Network.MTU < 1280 || c.Network.MTU > 65520:
 		return bad("network.mtu", c.Network.MTU, "1280 to 65520")
+	case c.Network.DNSPort < 0 || c.Network.DNSPort > 65535:
+		return bad("network.dns_port", c.Network.DNSPort, "0 to 65535")
 	case c.Container.StartupTimeoutMS <= 0:
 		return bad("container.startup_timeout_ms", c.Container.StartupTimeoutMS, "a positive number of milliseconds")
 	case c.Container.GuestDockerVsockPort == 0 || slices.Contains([]uint32{domain.PortAgent, domain.PortStream, domain.PortKubernetes}, c.Container.GuestDockerVsockPort):
@@ -249,6 +256,9 @@ func (c Config) resolve() (Config, error) {
 	p, err := netip.ParsePrefix(c.Network.Subnet)
 	if err != nil || !p.Addr().Is4() || p.Bits() > 29 || p.Masked() != p {
 		return bad("network.subnet", c.Network.Subnet, "an IPv4 network such as 10.0.2.0/24")
+	}
+	if c.Network.Domain, err = domain.ParseDomain(c.Network.Domain); err != nil {
+		return Config{}, fmt.Errorf("configuration key network.domain: %w", err)
 	}
 	for _, d := range c.Network.DNS {
 		if _, err := netip.ParseAddr(d); err != nil {

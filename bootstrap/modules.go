@@ -42,7 +42,7 @@ func Options(c Config, b Build, log *slog.Logger) fx.Option {
 			l.UseLogLevel(slog.LevelDebug)
 			return l
 		}),
-		telemetryModule, storeModule, assetsModule, hypervisorModule, guestModule,
+		telemetryModule, storeModule, assetsModule, hypervisorModule, dnsModule, guestModule,
 		lifecycleModule, containersModule, systemModule, grpcModule, dockerModule, startModule,
 	)
 }
@@ -119,7 +119,9 @@ func newAssets(c Config, b Build, report func(domain.AssetProgress), log *slog.L
 // guestModule is what is outside the hypervisor and talks to a guest.
 var guestModule = fx.Module("guest",
 	fx.Provide(
-		func(c Config, log *slog.Logger) (port.Networks, error) { return netfwd.New(networkOptions(c, log)) },
+		func(c Config, names port.Resolver, log *slog.Logger) (port.Networks, error) {
+			return netfwd.New(networkOptions(c, names, log))
+		},
 		func(b Build, logs port.LogFiles, log *slog.Logger) port.Agents {
 			return agent.New(agent.Config{Version: b.Version, Logs: logs, Log: log})
 		},
@@ -185,7 +187,13 @@ func background(f func(context.Context), end func(context.Context) error) fx.Hoo
 }
 
 var containersModule = fx.Module("containers",
-	fx.Provide(newEngines, func(e *containers.Engines) port.Engines { return e }),
+	fx.Provide(
+		newEngines, func(e *containers.Engines) port.Engines { return e },
+		newForwards, func(f *containers.Forwards) (port.Forwards, port.Starts) { return f, f },
+		containers.NewNames, // dnsModule makes port.Names of it
+		newContainerWatcher, newContainerNetwork,
+	),
+	fx.Invoke(func(*containers.Network) {}),
 )
 
 func newEngines(lc fx.Lifecycle, c Config, vm *lifecycle.Actor, ev port.EventPublisher, log *slog.Logger) *containers.Engines {
@@ -223,6 +231,7 @@ var grpcModule = fx.Module("grpc",
 	fx.Provide(
 		newClosing,
 		fx.Annotate(newSystemService, fx.ResultTags(`group:"grpc"`)),
+		fx.Annotate(newPortService, fx.ResultTags(`group:"grpc"`)),
 		fx.Annotate(newGRPCServer, fx.ParamTags(``, ``, ``, ``, ``, `group:"grpc"`)),
 	),
 	fx.Invoke(func(*grpcapi.Server) {}),
@@ -262,8 +271,8 @@ var dockerModule = fx.Module("docker",
 	fx.Invoke(func(*docker.Server) {}),
 )
 
-func newDockerServer(lc fx.Lifecycle, end *ending, c Config, engines port.Engines, log *slog.Logger) *docker.Server {
-	s := docker.NewServer(docker.Options{Path: c.Docker.SocketPath, Wait: c.requestWait(), Route: c.route(), Log: log}, engines)
+func newDockerServer(lc fx.Lifecycle, end *ending, c Config, engines port.Engines, starts port.Starts, log *slog.Logger) *docker.Server {
+	s := docker.NewServer(docker.Options{Path: c.Docker.SocketPath, Wait: c.requestWait(), Route: c.route(), Starts: starts, Log: log}, engines)
 	serve := background(func(ctx context.Context) {
 		if err := s.Serve(ctx); err != nil {
 			end.fail(fmt.Errorf("the Docker socket: %w", err))

@@ -7,6 +7,7 @@ import (
 
 	"arcbox/adapters/netfwd"
 	"arcbox/application/lifecycle"
+	"arcbox/application/port"
 	"arcbox/domain"
 )
 
@@ -44,13 +45,9 @@ func lifecycleOptions(c Config) lifecycle.Options {
 }
 
 // networkOptions says what the guest's network is, from the configuration.
-func networkOptions(c Config, log *slog.Logger) netfwd.Options {
-	o := netfwd.Options{Subnet: c.Network.prefix(), Gateway: c.Network.gateway(), Guest: c.Network.guest(),
-		MTU: c.Network.MTU, Framing: framing, Domain: c.Network.Domain, Log: log}
-	for _, d := range c.Network.DNS {
-		o.Upstreams = append(o.Upstreams, netip.AddrPortFrom(netip.MustParseAddr(d), 53)) // checked by resolve
-	}
-	return o
+func networkOptions(c Config, names port.Resolver, log *slog.Logger) netfwd.Options {
+	return netfwd.Options{Subnet: c.Network.prefix(), Gateway: c.Network.gateway(), Guest: c.Network.guest(),
+		MTU: c.Network.MTU, Framing: framing, Resolver: names, Attach: attachHost(log), Log: log}
 }
 
 func (c ContainerConfig) startupTimeout() time.Duration {

@@ -52,10 +52,10 @@ func TestTheMachineFollowsTheConfiguration(t *testing.T) {
 	require.Equal(t, "/k", o.Kernel)
 	require.Equal(t, uint32(99), o.DockerPort)
 	require.Equal(t, "1m0s", o.Timing.Idle.String())
-	n := networkOptions(c, nil)
+	n := networkOptions(c, nil, nil)
 	require.Equal(t, o.Network.Gateway, n.Gateway)
 	require.Equal(t, o.Network.Address.Addr(), n.Guest)
 	require.Equal(t, o.Network.MTU, n.MTU, "both ends of the wire agree")
 	require.Equal(t, framing, n.Framing)
-	require.Equal(t, "9.9.9.9:53", n.Upstreams[0].String())
+	require.Equal(t, "9.9.9.9:53", guestNames(c, nil).Upstreams[0].String())
 }

@@ -16,6 +16,10 @@ const (
 	EventAcceleratorFallback EventKind = "accelerator.fallback"
 	EventEngineReady         EventKind = "engine.ready"
 	EventEngineDown          EventKind = "engine.down"
+	// EventForwardConflict says that a published port is somebody else's for now.
+	EventForwardConflict EventKind = "forward.conflict"
+	// EventForwardRecovered says that a port that was in conflict is taken.
+	EventForwardRecovered EventKind = "forward.recovered"
 )
 
 // Event is something that happened and that others may want to know.

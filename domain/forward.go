@@ -171,12 +171,16 @@ func compareRules(a, b ForwardRule) int {
 	)
 }
 
-// Conflicts says whether two different rules want the same port of the host:
+// Conflicts says whether two different rules want the same port of the host;
+// see Overlaps.
+func (r ForwardRule) Conflicts(o ForwardRule) bool { return r != o && r.Overlaps(o) }
+
+// Overlaps says whether listeners of two rules cannot be open side by side:
 // same protocol and port, and the same address or one of them all addresses of
 // the other's family. Some systems let a listener on one address steal from a
 // listener on all of them, so that is a conflict everywhere.
-func (r ForwardRule) Conflicts(o ForwardRule) bool {
-	if r == o || r.Protocol != o.Protocol || r.Host.Port() != o.Host.Port() {
+func (r ForwardRule) Overlaps(o ForwardRule) bool {
+	if r.Protocol != o.Protocol || r.Host.Port() != o.Host.Port() {
 		return false
 	}
 	a, b := r.Host.Addr(), o.Host.Addr()
@@ -191,10 +195,22 @@ func (r ForwardRule) Conflicts(o ForwardRule) bool {
 func CheckForward(rule ForwardRule, held []ForwardRule) error {
 	for _, h := range held {
 		if rule.Conflicts(h) {
-			err := fmt.Errorf("port %s/%s is already allocated by %s of container %.12s: %w",
-				rule.Host, rule.Protocol, h.Host, h.Owner, ErrConflict)
-			return WithHint(err, "publish another host port, or stop the container that holds this one")
+			return ForwardHeld(rule, h, "")
 		}
 	}
 	return nil
+}
+
+// ForwardHeld is the ErrConflict of a rule whose port another of ours holds.
+// container is the name of the holder's container, "" for its Owner.
+func ForwardHeld(rule, holder ForwardRule, container string) error {
+	who := "another container"
+	switch {
+	case container != "":
+		who = "container " + container
+	case holder.Owner != "":
+		who = fmt.Sprintf("container %.12s", holder.Owner)
+	}
+	err := fmt.Errorf("port %s/%s is already allocated by %s of %s: %w", rule.Host, rule.Protocol, holder.Host, who, ErrConflict)
+	return WithHint(err, "publish another host port, or stop the container that holds this one")
 }

@@ -1,7 +1,9 @@
 package domain
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -55,4 +57,11 @@ type GuestListener struct {
 	Addr netip.AddrPort
 	// DualStack marks a socket on :: that takes IPv4 as well.
 	DualStack bool
+}
+
+// SortForwards sorts by the host's address and port, then by what they lead to.
+func SortForwards(list []ForwardStatus) {
+	slices.SortFunc(list, func(a, b ForwardStatus) int {
+		return cmp.Or(compareRules(a.Rule, b.Rule), cmp.Compare(a.State, b.State))
+	})
 }

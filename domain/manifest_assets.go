@@ -20,7 +20,7 @@ const (
 // RequiredRuntimeBinaries are the programs without which the guest cannot run
 // containers; they are in RuntimeBinDir.
 func RequiredRuntimeBinaries() []string {
-	return []string{"dockerd", "containerd", "containerd-shim-runc-v2", "runc", "docker-init"}
+	return []string{"dockerd", "containerd", "containerd-shim-runc-v2", "runc", "docker-init", "arcbox-proxy"}
 }
 
 // KubernetesBinaries are the programs of which Kubernetes needs one, the

@@ -2,6 +2,7 @@ package domain
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -140,101 +141,6 @@ func dnsName(s string) (string, bool) {
 	return s, true
 }
 
-// NameTable answers names with the addresses of those who claim them. It is
-// immutable: a change makes a new table, so readers of an old one are never
-// blocked and never see half a change. The zero value is empty.
-//
-// Invariant: names holds exactly the claims of owners; a name without claims
-// is not in it.
-type NameTable struct {
-	owners map[string][]NameClaim
-	names  map[string][]ownedClaim // in the order in which the claims were made
-}
-
-type ownedClaim struct {
-	owner string
-	claim NameClaim
-}
-
-// Replace returns a table in which claims are all that owner has. Without
-// claims the owner is gone.
-func (t NameTable) Replace(owner string, claims []NameClaim) NameTable {
-	if slices.Equal(t.owners[owner], claims) {
-		return t
-	}
-	next := NameTable{
-		owners: make(map[string][]NameClaim, len(t.owners)+1),
-		names:  make(map[string][]ownedClaim, len(t.names)+len(claims)),
-	}
-	for o, c := range t.owners {
-		if o != owner {
-			next.owners[o] = c
-		}
-	}
-	for n, held := range t.names {
-		if !slices.ContainsFunc(held, func(c ownedClaim) bool { return c.owner == owner }) {
-			next.names[n] = held
-			continue
-		}
-		var left []ownedClaim
-		for _, c := range held {
-			if c.owner != owner {
-				left = append(left, c)
-			}
-		}
-		if len(left) > 0 {
-			next.names[n] = left
-		}
-	}
-	if len(claims) == 0 {
-		return next
-	}
-	next.owners[owner] = slices.Clone(claims)
-	for _, c := range claims {
-		// Clip, because the array may be shared with the older table.
-		next.names[c.Name] = append(slices.Clip(next.names[c.Name]), ownedClaim{owner, c})
-	}
-	return next
-}
-
-// Remove returns a table without the owner. Names that others claim too are
-// answered with their addresses from now on.
-func (t NameTable) Remove(owner string) NameTable { return t.Replace(owner, nil) }
-
-// Lookup returns the addresses of a name (relative to the domain, any case),
-// oldest claim first and each once. It is empty for a name that nobody claims.
-func (t NameTable) Lookup(name string) []netip.Addr {
-	held := t.names[strings.ToLower(name)]
-	alias := !slices.ContainsFunc(held, func(c ownedClaim) bool { return !c.claim.Alias })
-	var out []netip.Addr
-	for _, c := range held {
-		if c.claim.Alias == alias && !slices.Contains(out, c.claim.Addr) {
-			out = append(out, c.claim.Addr)
-		}
-	}
-	return out
-}
-
-// Owners lists everyone who has a claim, sorted.
-func (t NameTable) Owners() []string {
-	out := make([]string, 0, len(t.owners))
-	for o := range t.owners {
-		out = append(out, o)
-	}
-	slices.Sort(out)
-	return out
-}
-
-// Names lists every name that is answered, sorted.
-func (t NameTable) Names() []string {
-	out := make([]string, 0, len(t.names))
-	for n := range t.names {
-		out = append(out, n)
-	}
-	slices.Sort(out)
-	return out
-}
-
 // NameUnder splits a fully qualified name (any case, with or without the final
 // dot) into the part before domain. ok is false for a name outside the domain;
 // the domain itself is inside, with an empty part.
@@ -249,4 +155,21 @@ func NameUnder(fqdn, domain string) (name string, ok bool) {
 		return "", false
 	}
 	return name, true
+}
+
+// ParseDomain returns a domain for local names as names are compared:
+// lower-case and without a dot at its end. The error wraps ErrInvalid for one
+// that is no domain of letters, digits and hyphens, or that leaves no room for
+// names below it.
+func ParseDomain(s string) (string, error) {
+	const longest = 253 - 1 - maxDNSName // of a name in text, less the dot
+	name, ok := dnsName(strings.TrimSuffix(s, "."))
+	ok = ok && len(name) <= longest && !strings.ContainsAny(name, "_") && !strings.HasPrefix(s, "/")
+	for label := range strings.SplitSeq(name, ".") {
+		ok = ok && !strings.HasPrefix(label, "-") && !strings.HasSuffix(label, "-")
+	}
+	if !ok {
+		return "", fmt.Errorf("domain %q: want letters, digits and hyphens between dots, %d characters at most: %w", s, longest, ErrInvalid)
+	}
+	return name, nil
 }

@@ -1,6 +1,7 @@
 package domain_test
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -136,6 +137,26 @@ func TestNameTableModel(t *testing.T) {
 		}
 		return al
 	}
+	name := func(model []row, addr netip.Addr) (string, bool) {
+		var other, last string
+		for _, r := range model { // in the order of age
+			if r.claim.Addr != addr {
+				continue
+			}
+			if !r.claim.Alias {
+				return r.claim.Name, true
+			}
+			if last == "" {
+				last = r.claim.Name
+			}
+			for _, o := range model {
+				if o.owner == r.owner && !o.claim.Alias && other == "" {
+					other = o.claim.Name
+				}
+			}
+		}
+		return cmp.Or(other, last), cmp.Or(other, last) != ""
+	}
 	var table domain.NameTable
 	var model []row
 	for range 3000 {
@@ -161,8 +182,23 @@ func TestNameTableModel(t *testing.T) {
 			}
 		}
 		table = table.Replace(owner, claims)
+		if rnd.IntN(4) == 0 { // a full list of what is there keeps everything in its place
+			all := map[string][]domain.NameClaim{"empty": nil}
+			for _, r := range model {
+				all[r.owner] = append(all[r.owner], r.claim)
+			}
+			table = table.ReplaceAll(all)
+		}
+		for i := range 5 {
+			addr := netip.AddrFrom4([4]byte{172, 17, 0, byte(1 + i)})
+			want, wantOK := name(model, addr)
+			got, ok := table.Reverse(addr)
+			require.Equal(t, want, got)
+			require.Equal(t, wantOK, ok)
+		}
 		for i, n := range names {
 			require.Equal(t, expect(model, n), table.Lookup(n))
+			require.Equal(t, expect(model, n), table.Lookup("x.y."+n), "below it")
 			require.Equal(t, was[i], before.Lookup(n))
 			require.Equal(t, len(expect(model, n)) > 0, slices.Contains(table.Names(), n), "no name without a claim")
 		}

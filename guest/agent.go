@@ -17,7 +17,9 @@ import (
 	"arcbox/guest/boot"
 	"arcbox/guest/clock"
 	"arcbox/guest/engine"
+	"arcbox/guest/listeners"
 	"arcbox/guest/logring"
+	"arcbox/guest/publish"
 	"arcbox/guest/rpc"
 	"arcbox/guest/supervisor"
 	"arcbox/guest/tunnel"
@@ -45,6 +47,8 @@ type Config struct {
 	// listens.
 	DockerPort   uint32
 	DockerSocket string
+	// PublishSocket is where the userland proxies of dockerd ask for ports.
+	PublishSocket string
 	// PrepareDisk makes the data disk usable. Without it no service starts.
 	PrepareDisk func(context.Context) error
 	// Services makes the list of what is supervised once the disk is ready. It
@@ -65,12 +69,13 @@ type Config struct {
 type Agent struct {
 	cfg      Config
 	hub      *rpc.Hub
+	ports    *publish.Broker
 	shutdown chan time.Duration
 }
 
 // New returns an agent. Run may be called once.
 func New(cfg Config) *Agent {
-	return &Agent{cfg: cfg, hub: rpc.NewHub(), shutdown: make(chan time.Duration, 1)}
+	return &Agent{cfg: cfg, hub: rpc.NewHub(), ports: publish.NewBroker(), shutdown: make(chan time.Duration, 1)}
 }
 
 // SetService enters the state of something that is not supervised.
@@ -93,7 +98,14 @@ func (a *Agent) Run(ctx context.Context) error {
 	var services *supervisor.Supervisor
 	var starter sync.WaitGroup
 	// Containers are counted as long as there are services to stop.
-	starter.Go(func() { engine.FollowRunning(starting, a.cfg.DockerSocket, a.hub.SetRunning) })
+	sockets := listeners.New(a.ports.SetListeners, a.cfg.Log)
+	starter.Go(func() { sockets.Run(starting) })
+	starter.Go(func() {
+		engine.FollowRunning(starting, a.cfg.DockerSocket, func(r engine.Running) {
+			a.hub.SetRunning(r.Containers)
+			sockets.SetContainers(r.HostNetwork)
+		})
+	})
 	starter.Go(func() { services = a.start(starting) })
 
 	grace := defaultGrace
@@ -120,11 +132,13 @@ const defaultGrace = 25 * time.Second
 // serve opens the ports and serves them in g until ctx ends.
 func (a *Agent) serve(ctx context.Context, g *errgroup.Group) error {
 	agent := rpc.New(rpc.Config{
-		Hello: a.cfg.Hello, Hub: a.hub, Logs: a.cfg.Logs, Clock: a.cfg.Clock, Log: a.cfg.Log, Heartbeat: a.cfg.Heartbeat,
+		Hello: a.cfg.Hello, Hub: a.hub, Logs: a.cfg.Logs, Clock: a.cfg.Clock, Ports: a.ports, Log: a.cfg.Log, Heartbeat: a.cfg.Heartbeat,
 		Shutdown: func(grace time.Duration) { a.shutdown <- grace },
 	})
 	docker := &tunnel.Server{Name: "docker", Open: tunnel.ToUnix(a.cfg.DockerSocket, dockerWait), Limit: dockerConnections, Log: a.cfg.Log}
 	streams := &tunnel.Server{Name: "stream", Open: tunnel.ToStream(tunnel.OwnNetworks(boot.Uplink)), Limit: streamConnections, Log: a.cfg.Log}
+	proxies := &publish.Server{Path: a.cfg.PublishSocket, Broker: a.ports, Log: a.cfg.Log}
+	g.Go(func() error { return proxies.Serve(ctx) })
 	ports := []struct {
 		port  uint32
 		serve func(context.Context, net.Listener) error

@@ -104,7 +104,7 @@ func (v *vm) boot(t *testing.T, prepare func(context.Context) error) {
 		Hello:  domain.AgentHello{Protocol: domain.AgentProtocol, Version: "1.0.0", Build: "b", BootID: "boot-1", Kernel: "6.12"},
 		Listen: func(p uint32) (net.Listener, error) { return net.Listen("unix", v.path(p)) },
 
-		DockerPort: domain.PortDocker, DockerSocket: socket,
+		DockerPort: domain.PortDocker, DockerSocket: socket, PublishSocket: filepath.Join(v.dir, "publish.sock"),
 		PrepareDisk: prepare,
 		Services: func(set func(engine.Version)) []supervisor.Spec {
 			return []supervisor.Spec{{

@@ -21,6 +21,7 @@ import (
 	"arcbox/guest/cmdline"
 	"arcbox/guest/disk"
 	"arcbox/guest/engine"
+	"arcbox/guest/firewall"
 	"arcbox/guest/logring"
 	"arcbox/guest/reap"
 	"arcbox/guest/supervisor"
@@ -47,6 +48,12 @@ func Main(version, build string) error {
 	config, bootErr := prepareMachine(log)
 	console.milestone("machine prepared")
 
+	owned.Go(func() { // beside the start of the services, which take longer
+		if err := firewall.Apply(background, children.Run, firewall.Ruleset(boot.Uplink, uplinkNetworks(config))); err != nil {
+			log.Error("containers are not open to the host", "error", err)
+		}
+	})
+
 	kernelClock := clock.New(clock.Kernel{})
 	if err := kernelClock.Guard(); err != nil {
 		log.Error("clock", "error", err)
@@ -56,7 +63,7 @@ func Main(version, build string) error {
 		Hello:        hello(version, build),
 		Listen:       listenVsock,
 		DockerPort:   config.DockerPort,
-		DockerSocket: engine.DockerSocket,
+		DockerSocket: engine.DockerSocket, PublishSocket: engine.PublishSocket,
 		PrepareDisk: func(ctx context.Context) error {
 			return data.Prepare(ctx, disk.Kernel{Execute: children.Run}, log)
 		},
@@ -103,6 +110,17 @@ func prepareMachine(log *slog.Logger) (cmdline.Config, error) {
 		log.Error("machine not prepared as it should be", "error", err)
 	}
 	return config, err
+}
+
+// uplinkNetworks are the networks between host and guest.
+func uplinkNetworks(c cmdline.Config) []netip.Prefix {
+	var valid []netip.Prefix
+	for _, p := range []netip.Prefix{c.IP, c.IP6} {
+		if p.IsValid() {
+			valid = append(valid, p)
+		}
+	}
+	return valid
 }
 
 func bootStatus(err error) domain.ServiceStatus {

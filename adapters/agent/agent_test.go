@@ -32,6 +32,17 @@ type guest struct {
 	logs   chan *agentv1.LogsResponse
 	asked  chan *agentv1.LogsRequest
 	ending chan struct{}
+	// forwards serves the stream of forwards; nil is an agent that has none.
+	forwards func(forwardsStream) error
+}
+
+type forwardsStream = grpc.BidiStreamingServer[agentv1.ForwardsRequest, agentv1.ForwardsResponse]
+
+func (g *guest) Forwards(s forwardsStream) error {
+	if g.forwards == nil {
+		return g.UnimplementedAgentServiceServer.Forwards(s)
+	}
+	return g.forwards(s)
 }
 
 func newGuest() *guest {

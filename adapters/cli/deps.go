@@ -79,6 +79,42 @@ type DockerContext interface {
 	Status() (DockerStatus, error)
 }
 
+// DNSStep is one thing that is done to the host's resolver.
+type DNSStep struct {
+	Write   string   `json:"write,omitempty"` // path of a file
+	Content string   `json:"content,omitempty"`
+	Remove  string   `json:"remove,omitempty"` // path of a file
+	Command []string `json:"command,omitempty"`
+}
+
+// DNSChange is what was done to the host's resolver, or would be.
+type DNSChange struct {
+	Method string    `json:"method,omitempty"`
+	Steps  []DNSStep `json:"steps"` // none when there was nothing to do
+}
+
+// DNSStatus is how the host's resolver and the daemon stand to each other.
+type DNSStatus struct {
+	Domain    string   `json:"domain"`
+	Server    string   `json:"server"` // where the daemon answers
+	Answers   bool     `json:"answers"`
+	Method    string   `json:"method,omitempty"`
+	Installed bool     `json:"installed"`
+	Files     []string `json:"files"`
+	Resolves  bool     `json:"resolves"`
+	// Problem and Hint say what stands in the way of an installation.
+	Problem string `json:"problem,omitempty"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+// DNS makes the host's resolver ask the daemon for the names of containers.
+type DNS interface {
+	// Install and Uninstall change nothing when dry is set.
+	Install(ctx context.Context, dry bool) (DNSChange, error)
+	Uninstall(ctx context.Context, dry bool) (DNSChange, error)
+	Status(ctx context.Context) (DNSStatus, error)
+}
+
 // Logs reads log files.
 type Logs interface {
 	Path(component string) string
@@ -93,6 +129,8 @@ type Deps struct {
 	Boot     func(Overrides) (Boot, error)
 	Docker   func(Overrides) (DockerContext, error)
 	Logs     func(Overrides) (Logs, error)
+	DNS      func(Overrides) (DNS, error)
+	Network  func(Overrides) (Network, error)
 
 	Stdout, Stderr io.Writer
 	// Terminal says whether Stderr is a terminal.

@@ -12,6 +12,9 @@ type endpoint struct {
 	ping     bool // GET or HEAD /_ping
 	create   bool // POST /containers/create
 	observes bool // only watches: does not keep the machine awake
+
+	starts    bool   // the engine may publish ports before it answers
+	container string // whose, as the client named it; "" when that is not known
 }
 
 func classify(method, target string) endpoint {
@@ -25,6 +28,7 @@ func classify(method, target string) endpoint {
 	switch method {
 	case "POST":
 		e.create = e.path == "/containers/create"
+		e.container, e.starts = e.publishes()
 	case "HEAD":
 		e.ping = e.path == "/_ping"
 		e.observes = e.ping
@@ -33,6 +37,26 @@ func classify(method, target string) endpoint {
 		e.observes = e.ping || e.streams()
 	}
 	return e
+}
+
+// publishes reports whether a POST may have the engine publish ports, and the
+// container's, if the path tells: connecting a container to another network, or
+// taking it off one, can publish its ports anew.
+func (e endpoint) publishes() (container string, ok bool) {
+	if name, found := strings.CutPrefix(e.path, "/containers/"); found {
+		name, action, _ := strings.Cut(name, "/")
+		if action != "start" && action != "restart" {
+			return "", false
+		}
+		container, err := url.PathUnescape(name)
+		if err != nil {
+			container = ""
+		}
+		return container, true
+	}
+	name, found := strings.CutPrefix(e.path, "/networks/")
+	_, action, _ := strings.Cut(name, "/")
+	return "", found && (action == "connect" || action == "disconnect")
 }
 
 // streams reports whether a GET is one of those that observers keep open or

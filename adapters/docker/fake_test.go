@@ -70,8 +70,7 @@ func (f *fakeEngines) Known(domain.Role) domain.EngineInfo { return f.known }
 func (f *fakeEngines) Hold(domain.Role) func() {
 	f.held.Add(1)
 	f.holds.Add(1)
-	var once sync.Once
-	return func() { once.Do(func() { f.held.Add(-1) }) }
+	return func() { f.held.Add(-1) }
 }
 
 func (f *fakeEngines) set(e *fakeEngine) {
@@ -171,6 +170,9 @@ func serve(t testing.TB, engines port.Engines, opts Options) *Server {
 		require.NoError(t, <-served)
 		require.Zero(t, s.Stats().ActiveConnections)
 		require.Zero(t, s.Stats().ActiveRequests)
+		if fake, ok := engines.(*fakeEngines); ok {
+			require.Zero(t, fake.held.Load(), "each hold is released once")
+		}
 	})
 	return s
 }

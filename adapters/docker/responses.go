@@ -126,6 +126,7 @@ func (r *responder) answers(x *exchange) bool {
 		return false
 	}
 	x.started = true
+	x.nobodyWaits()
 	return true
 }
 

@@ -32,6 +32,8 @@ type Options struct {
 	// when it is larger than 8 MiB. An error is the answer to the client. A nil
 	// Route sends everything to the native role.
 	Route func(query url.Values, body []byte) (domain.Role, error)
+	// Starts is told of requests that start containers. Nil tells nobody.
+	Starts port.Starts
 	// Log gets methods and route templates, at debug; never names, queries,
 	// header fields or bodies, which carry secrets. Nil discards.
 	Log *slog.Logger

@@ -48,6 +48,7 @@ type exchange struct {
 	role    domain.Role
 	replay  []byte // the request, if it may be sent again
 	release func() // lets the machine idle
+	waited  func() // ends what port.Starts was told; nil for requests that start nothing
 
 	// under session.mu
 	handed   bool // the request's head was written: its loss is the responder's to handle
@@ -101,6 +102,9 @@ func (s *session) begin(x *exchange, last bool) {
 	if !x.route.observes {
 		x.release = s.server.engines.Hold(x.role)
 	}
+	if starts := s.server.opts.Starts; starts != nil && x.route.starts {
+		x.waited = sync.OnceFunc(starts.Starting(x.role, x.route.container))
+	}
 	s.mu.Lock()
 	s.exchange = x
 	s.lastOne = last
@@ -109,8 +113,16 @@ func (s *session) begin(x *exchange, last bool) {
 
 func (s *session) release(x *exchange) {
 	s.server.counts.activeRequests.Add(-1)
+	x.nobodyWaits()
 	if x.release != nil {
 		x.release()
+	}
+}
+
+// nobodyWaits says that the client has its answer, or never will.
+func (x *exchange) nobodyWaits() {
+	if x.waited != nil {
+		x.waited()
 	}
 }
 

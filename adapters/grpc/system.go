@@ -68,30 +68,31 @@ func (s *SystemService) GetSetupStatus(context.Context, *arcboxv1.GetSetupStatus
 
 // WatchSetupStatus implements the method of that name.
 func (s *SystemService) WatchSetupStatus(_ *arcboxv1.WatchSetupStatusRequest, stream grpc.ServerStreamingServer[arcboxv1.SetupStatus]) error {
-	ctx, cancel := s.streamContext(stream.Context())
+	ctx, cancel := streamContext(stream.Context(), s.closing)
 	defer cancel()
-	return s.ended(stream.Context(), s.system.WatchSetup(ctx, func(st domain.SetupStatus) error { return stream.Send(setupStatus(st)) }))
+	return ended(stream.Context(), s.closing, s.system.WatchSetup(ctx, func(st domain.SetupStatus) error { return stream.Send(setupStatus(st)) }))
 }
 
 // Events implements the method of that name.
 func (s *SystemService) Events(_ *arcboxv1.EventsRequest, stream grpc.ServerStreamingServer[arcboxv1.Event]) error {
-	ctx, cancel := s.streamContext(stream.Context())
+	ctx, cancel := streamContext(stream.Context(), s.closing)
 	defer cancel()
-	return s.ended(stream.Context(), s.system.Watch(ctx, func(e domain.Event, missed int) error {
+	return ended(stream.Context(), s.closing, s.system.Watch(ctx, func(e domain.Event, missed int) error {
 		return stream.Send(&arcboxv1.Event{Time: timestamppb.New(e.Time), Kind: string(e.Kind), Machine: string(e.Machine),
 			Detail: e.Detail, Missed: uint32(missed)})
 	}))
 }
 
-func (s *SystemService) streamContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(s.closing, cancel)
+// streamContext is a client's context that ends with closing, too.
+func streamContext(client, closing context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(client)
+	stop := context.AfterFunc(closing, cancel)
 	return ctx, func() { stop(); cancel() }
 }
 
 // ended tells a stream that the daemon's shutdown ended from one that failed.
-func (s *SystemService) ended(client context.Context, err error) error {
-	if s.closing.Err() != nil && client.Err() == nil {
+func ended(client, closing context.Context, err error) error {
+	if closing.Err() != nil && client.Err() == nil {
 		return nil
 	}
 	return err

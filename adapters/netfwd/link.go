@@ -20,19 +20,21 @@ type GuestDialer interface {
 	DialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error)
 	// DialUDP returns a connected datagram socket, with the same errors.
 	DialUDP(to netip.AddrPort) (net.Conn, error)
-	// SetBehind replaces the prefixes that are reached through the guest. The
-	// error wraps domain.ErrInvalid, and then nothing is changed.
-	SetBehind(prefixes []netip.Prefix) error
+	port.Surroundings
 }
 
-// Link is one machine's wire; it implements port.NetworkLink and GuestDialer.
+// Link is one machine's wire; it implements port.NetworkLink, port.Forwarder,
+// port.Surroundings and GuestDialer.
 type Link struct {
 	cfg     usernet.Config
 	net     *usernet.Network
 	file    *os.File
 	serving sync.WaitGroup
+	end     context.CancelFunc // of what runs beside the network
 	closing sync.Once
 	err     error
+
+	forwards forwards
 }
 
 var (
@@ -61,7 +63,7 @@ func (l *Link) DialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error)
 // DialUDP implements GuestDialer.
 func (l *Link) DialUDP(to netip.AddrPort) (net.Conn, error) { return l.net.DialUDP(to) }
 
-// SetBehind implements GuestDialer. On a network without IPv6 such prefixes
+// SetBehind implements port.Surroundings. On a network without IPv6 such prefixes
 // are left out.
 func (l *Link) SetBehind(prefixes []netip.Prefix) error {
 	if !l.cfg.Gateway6.IsValid() {
@@ -77,10 +79,12 @@ func (l *Link) Splice(a, b usernet.HalfCloser) { l.net.Splice(a, b) }
 // Counters returns what the network has counted.
 func (l *Link) Counters() usernet.Counters { return l.net.Counters() }
 
-// Close resets every flow and returns when nothing of the network runs. Later
-// calls return what the first one did.
+// Close closes the forwards, resets every flow and returns when nothing of the
+// network runs. Later calls return what the first one did.
 func (l *Link) Close() error {
 	l.closing.Do(func() {
+		l.forwards.close()
+		l.end()
 		l.err = l.net.Close()
 		l.serving.Wait()
 		if err := l.file.Close(); l.err == nil {

@@ -1,6 +1,6 @@
 // Package netfwd makes the host side of a machine's network: the user-mode
 // network of package usernet behind a socket pair whose other end is the
-// hypervisor's, with a resolver that forwards the guest's names to the host's.
+// hypervisor's.
 package netfwd
 
 import (
@@ -15,7 +15,7 @@ import (
 )
 
 // Options describes the networks to make. The zero value is 10.0.2.0/24 with
-// an IPv6 prefix beside it and the host's own resolvers.
+// an IPv6 prefix beside it and no resolver.
 type Options struct {
 	// Subnet is the guest's IPv4 network; Gateway, in it, defaults to its first
 	// address and Guest to the next one.
@@ -30,13 +30,12 @@ type Options struct {
 	Behind []netip.Prefix
 	// Framing is what the hypervisor speaks: Stream for QEMU, Datagram for macOS.
 	Framing usernet.Framing
-	// Upstreams replaces the host's resolvers; port 0 is 53.
-	Upstreams []netip.AddrPort
-	// Names knows the names of containers; nil knows none.
-	Names Names
-	// Domain is what Names answers for; "" is arcbox.local. Nothing under it is
-	// ever asked of an upstream.
-	Domain string
+	// Resolver answers on port 53 of the gateway; nil refuses it.
+	Resolver port.Resolver
+	// Attach, when not nil, runs beside the default machine's network and may
+	// connect an interface of the host to it (usernet.Network.Relay). It ends with
+	// its context, which is no later than the network.
+	Attach func(context.Context, *usernet.Network)
 	// Log receives what ends a network; nil discards it.
 	Log *slog.Logger
 }
@@ -44,8 +43,9 @@ type Options struct {
 // Networks makes networks; it implements port.Networks. Its methods may be
 // called from any goroutine.
 type Networks struct {
-	cfg usernet.Config
-	log *slog.Logger
+	cfg    usernet.Config
+	attach func(context.Context, *usernet.Network)
+	log    *slog.Logger
 }
 
 var _ port.Networks = (*Networks)(nil)
@@ -56,16 +56,7 @@ func New(o Options) (*Networks, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := NewResolver(ResolverOptions{
-		Domain:    o.Domain,
-		Names:     o.Names,
-		Gateways:  gateways(cfg),
-		Upstreams: o.Upstreams,
-	})
-	if err != nil {
-		return nil, err
-	}
-	cfg.DNS = r
+	cfg.DNS = o.Resolver
 	// What usernet has against cfg should be said now and not when a machine boots.
 	n, err := usernet.New(cfg)
 	if err != nil {
@@ -75,7 +66,7 @@ func New(o Options) (*Networks, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Networks{cfg: cfg, log: log}, n.Close()
+	return &Networks{cfg: cfg, attach: o.Attach, log: log}, n.Close()
 }
 
 func (o Options) config() (usernet.Config, error) {
@@ -121,13 +112,6 @@ func onlyIPv4(prefixes []netip.Prefix) []netip.Prefix {
 	return out
 }
 
-func gateways(cfg usernet.Config) []netip.Addr {
-	if cfg.Gateway6.IsValid() {
-		return []netip.Addr{cfg.Gateway4, cfg.Gateway6}
-	}
-	return []netip.Addr{cfg.Gateway4}
-}
-
 // Open makes the network of one run of the machine; the caller closes it. The
 // link is a *Link.
 func (n *Networks) Open(name domain.MachineName) (port.NetworkLink, error) {
@@ -141,12 +125,17 @@ func (n *Networks) Open(name domain.MachineName) (port.NetworkLink, error) {
 		theirs.Close()
 		return nil, fmt.Errorf("open the network of machine %s: %w", name, err)
 	}
-	l := &Link{cfg: n.cfg, net: un, file: theirs}
+	life, end := context.WithCancel(context.Background())
+	l := &Link{cfg: n.cfg, net: un, file: theirs, end: end}
 	log := n.log.With("machine", string(name))
 	l.serving.Go(func() {
 		if err := un.Serve(context.Background(), ours); err != nil {
 			log.Error("the machine's network ended", "err", err)
 		}
 	})
+	// There is one interface on the host, and the machines have the same addresses.
+	if n.attach != nil && name == domain.DefaultMachine {
+		l.serving.Go(func() { n.attach(life, un) })
+	}
 	return l, nil
 }

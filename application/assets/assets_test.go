@@ -126,7 +126,7 @@ func (f *fixture) versions(v ...string) *gomock.Call {
 	return f.cache.EXPECT().Versions(gomock.Any()).Return(v, nil)
 }
 
-const assetCount = 8 // kernel, rootfs, five binaries, agent
+const assetCount = 9 // kernel, rootfs, six binaries, agent
 
 func TestResolvePinnedNeedsNoNetwork(t *testing.T) {
 	f, data := setUp(t), manifest("1.0.0")

@@ -20,6 +20,19 @@ type Setting struct {
 	Optional bool
 }
 
+// PortBand is a range of ports, both ends included.
+type PortBand struct{ First, Last uint16 }
+
+// Has reports whether p lies in the band.
+func (b PortBand) Has(p uint16) bool { return b.First <= p && p <= b.Last }
+
+// String is the band as the kernel writes it.
+func (b PortBand) String() string { return fmt.Sprintf("%d %d", b.First, b.Last) }
+
+// EphemeralPorts is what the guest's own network hands out to those who do not
+// ask for a certain port.
+func EphemeralPorts() PortBand { return PortBand{61000, 65535} }
+
 // Settings are the kernel settings of the guest, in the order of writing.
 func Settings() []Setting {
 	return []Setting{
@@ -31,9 +44,11 @@ func Settings() []Setting {
 		{Key: "net.ipv4.ip_nonlocal_bind", Value: "1"},
 		{Key: "net.ipv6.ip_nonlocal_bind", Value: "1", Optional: true},
 		// dockerd picks published ports from this band, and the host must be able
-		// to bind the same ones: it is outside of what Linux (32768 and up) and
-		// macOS (49152 and up) hand out, and of Kubernetes' node ports (30000 and up).
-		{Key: "net.ipv4.ip_local_port_range", Value: "20000 29999"},
+		// to bind the same ones, for nobody tries another: it is above what Linux
+		// hands out (32768 to 60999), and few services are up there. Containers
+		// have their own network and its own band. Nothing of the guest listens in
+		// it, so there are no ports to reserve.
+		{Key: "net.ipv4.ip_local_port_range", Value: EphemeralPorts().String()},
 		// Addresses are given by the host; nobody else may have them, nothing
 		// has to be waited for.
 		{Key: "net.ipv6.conf.default.accept_dad", Value: "0", Optional: true},

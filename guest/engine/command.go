@@ -3,12 +3,14 @@ package engine
 import (
 	"os/exec"
 	"path/filepath"
+
+	"arcbox/guest/publish/wire"
 )
 
 // environment returns that of the services. HOME is there because Go programs
-// ask for it.
+// ask for it; the socket's path is for what dockerd starts.
 func environment() []string {
-	return []string{"PATH=" + Path, "HOME=/root", "TMPDIR=/tmp", "LANG=C.UTF-8"}
+	return []string{"PATH=" + Path, "HOME=/root", "TMPDIR=/tmp", "LANG=C.UTF-8", wire.SocketEnv + "=" + PublishSocket}
 }
 
 func command(name string, args ...string) *exec.Cmd {

@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"strconv"
+
+	"arcbox/guest/firewall"
 )
 
 // Network is what dockerd has to know of the guest's network.
@@ -22,6 +25,30 @@ const nofile = 1 << 20
 // agent's own grace is longer.
 const shutdownTimeout = 15
 
+// pool is a range from which dockerd takes the subnets of networks that do not
+// say which.
+type pool struct {
+	Base netip.Prefix `json:"base"`
+	Size int          `json:"size"` // prefix length of one subnet
+}
+
+// subnetSize is the prefix length of a network: room for 4094 containers.
+const subnetSize = 20
+
+// bridgeAddress is the default network's, as everywhere.
+const bridgeAddress = "172.17.0.1/16"
+
+// pools lie within 172.16.0.0/12, which the host's network routes to the guest,
+// and have room for 224 networks. dockerd takes the lowest first: that is
+// 172.18, as everywhere, because nothing below is here.
+func pools() []pool {
+	var p []pool
+	for _, base := range []string{"172.18.0.0/15", "172.20.0.0/14", "172.24.0.0/13"} {
+		p = append(p, pool{Base: netip.MustParsePrefix(base), Size: subnetSize})
+	}
+	return p
+}
+
 type ulimit struct {
 	Name       string
 	Hard, Soft int
@@ -37,6 +64,10 @@ type daemonConfig struct {
 	FirewallBackend    string                       `json:"firewall-backend"`
 	AllowDirectRouting bool                         `json:"allow-direct-routing"`
 	UserlandProxy      bool                         `json:"userland-proxy"`
+	UserlandProxyPath  string                       `json:"userland-proxy-path"`
+	BridgeAddress      string                       `json:"bip"`
+	AddressPools       []pool                       `json:"default-address-pools"`
+	AcceptMark         string                       `json:"bridge-accept-fwmark"`
 	MTU                int                          `json:"mtu"`
 	DefaultNetworkOpts map[string]map[string]string `json:"default-network-opts"`
 	DNS                []netip.Addr                 `json:"dns,omitempty"`
@@ -63,8 +94,14 @@ func DaemonJSON(n Network) ([]byte, error) {
 		FirewallBackend: "nftables",
 		// The host dials the containers' own addresses.
 		AllowDirectRouting: true,
-		UserlandProxy:      false,
-		MTU:                n.MTU,
+		// It is how the host opens a port before the container starts.
+		UserlandProxy:     true,
+		UserlandProxyPath: filepath.Join(BinDir, proxy),
+		BridgeAddress:     bridgeAddress,
+		AddressPools:      pools(),
+		// What the agent's own table marks: packets of the host.
+		AcceptMark: firewall.AcceptMark(),
+		MTU:        n.MTU,
 		DefaultNetworkOpts: map[string]map[string]string{
 			// mtu above is for the default network only.
 			"bridge": {"com.docker.network.driver.mtu": strconv.Itoa(n.MTU)},

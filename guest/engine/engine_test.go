@@ -95,10 +95,26 @@ func TestContainerdReady(t *testing.T) {
 func TestCheckNamesWhatIsMissing(t *testing.T) {
 	dir := t.TempDir()
 	require.ErrorContains(t, Check(dir), "containerd")
-	for _, name := range []string{"containerd", "containerd-shim-runc-v2", "runc", "dockerd", "docker-init"} {
+	for _, name := range []string{"containerd", "containerd-shim-runc-v2", "runc", "dockerd", "docker-init", "arcbox-proxy"} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), nil, 0o755))
 	}
 	require.NoError(t, Check(dir))
 	require.NoError(t, os.Chmod(filepath.Join(dir, "runc"), 0o644))
 	require.ErrorContains(t, Check(dir), "runc")
+}
+
+func TestNetworksLieWhereTheHostLooksForThem(t *testing.T) {
+	routed, bridge := netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix(bridgeAddress)
+	require.True(t, routed.Contains(bridge.Addr()))
+	networks := 0
+	for i, p := range pools() {
+		require.Equal(t, p.Base.Masked(), p.Base)
+		require.True(t, routed.Contains(p.Base.Addr()) && p.Base.Bits() >= routed.Bits(), p.Base)
+		require.False(t, p.Base.Overlaps(bridge.Masked()), p.Base)
+		for _, o := range pools()[:i] {
+			require.False(t, p.Base.Overlaps(o.Base))
+		}
+		networks += 1 << (p.Size - p.Base.Bits())
+	}
+	require.Equal(t, 224, networks)
 }

@@ -28,7 +28,7 @@ func WriteConfig(root string, n Network) error {
 
 // Check reports what of the engine's programs is missing or cannot be run.
 func Check(binDir string) error {
-	for _, name := range []string{"containerd", "containerd-shim-runc-v2", "runc", "dockerd", "docker-init"} {
+	for _, name := range []string{"containerd", "containerd-shim-runc-v2", "runc", "dockerd", "docker-init", proxy} {
 		info, err := os.Stat(filepath.Join(binDir, name))
 		switch {
 		case err != nil:

@@ -8,6 +8,12 @@ const (
 	ContainerdSocket = "/run/containerd/containerd.sock"
 	DockerSocket     = "/run/docker.sock"
 
+	// PublishSocket is where the agent takes the requests of the userland proxy.
+	PublishSocket = "/run/arcbox/publish.sock"
+
+	// proxy is the program that dockerd starts for each published port.
+	proxy = "arcbox-proxy"
+
 	containerdConfig = "/run/arcbox/containerd.toml"
 	dockerConfig     = "/run/arcbox/daemon.json"
 )

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -21,11 +23,19 @@ const (
 	maxList = 64 << 20
 )
 
-// FollowRunning tells report how many containers run, whenever that may have
+// Running is what the agent has to know of the containers that run.
+type Running struct {
+	Containers int
+	// HostNetwork are the full ids of those that share the guest's network,
+	// sorted.
+	HostNetwork []string
+}
+
+// FollowRunning tells report which containers run, whenever that may have
 // changed, until ctx ends. Nothing is told while dockerd does not answer: what
 // was told last holds until there is a list again. It subscribes before it
 // lists, so that no change falls between the two.
-func FollowRunning(ctx context.Context, socket string, report func(int)) {
+func FollowRunning(ctx context.Context, socket string, report func(Running)) {
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}}
@@ -39,10 +49,10 @@ func FollowRunning(ctx context.Context, socket string, report func(int)) {
 	}
 }
 
-// runningFilter selects the events that change how many containers run.
+// runningFilter selects the events that change which containers run.
 const runningFilter = `{"type":["container"],"event":["start","die"]}`
 
-func followOnce(ctx context.Context, client *http.Client, report func(int)) error {
+func followOnce(ctx context.Context, client *http.Client, report func(Running)) error {
 	events, err := open(ctx, client, "/events?filters="+url.QueryEscape(runningFilter))
 	if err != nil {
 		return err
@@ -62,19 +72,44 @@ func followOnce(ctx context.Context, client *http.Client, report func(int)) erro
 	}
 }
 
-func running(ctx context.Context, client *http.Client) (int, error) {
+func running(ctx context.Context, client *http.Client) (Running, error) {
 	ctx, cancel := context.WithTimeout(ctx, listLimit)
 	defer cancel()
 	body, err := open(ctx, client, "/containers/json")
 	if err != nil {
-		return 0, err
+		return Running{}, err
 	}
 	defer body.Close()
-	var list []struct{}
+	var list []listed
 	if err := json.NewDecoder(io.LimitReader(body, maxList)).Decode(&list); err != nil {
-		return 0, fmt.Errorf("list of containers: %w", err)
+		return Running{}, fmt.Errorf("list of containers: %w", err)
 	}
-	return len(list), nil
+	return Running{Containers: len(list), HostNetwork: hostNetwork(list)}, nil
+}
+
+// listed is a container in dockerd's list.
+type listed struct {
+	ID         string `json:"Id"`
+	HostConfig struct{ NetworkMode string }
+}
+
+// hostNetwork returns the containers with the guest's network: their own choice,
+// or that of a container whose network they joined.
+func hostNetwork(list []listed) []string {
+	var ids []string
+	for _, c := range list {
+		if c.HostConfig.NetworkMode == "host" {
+			ids = append(ids, c.ID)
+		}
+	}
+	direct := slices.Clone(ids)
+	for _, c := range list {
+		if of, ok := strings.CutPrefix(c.HostConfig.NetworkMode, "container:"); ok && slices.Contains(direct, of) {
+			ids = append(ids, c.ID)
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 // open sends a GET request and returns the body of its answer, which the

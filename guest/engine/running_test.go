@@ -45,15 +45,16 @@ func TestRunningContainersAreFollowed(t *testing.T) {
 		go func() { _ = s.Serve(l) }()
 		return s
 	}
-	told := make(chan int, 16)
+	told := make(chan Running, 16)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { defer close(done); FollowRunning(ctx, socket, func(n int) { told <- n }) }()
+	go func() { defer close(done); FollowRunning(ctx, socket, func(r Running) { told <- r }) }()
 	next := func() int {
 		t.Helper()
 		select {
-		case n := <-told:
-			return n
+		case r := <-told:
+			require.Empty(t, r.HostNetwork)
+			return r.Containers
 		case <-time.After(10 * time.Second):
 			t.Fatal("nothing was told")
 			return -1
@@ -73,4 +74,18 @@ func TestRunningContainersAreFollowed(t *testing.T) {
 	cancel()
 	<-done
 	require.NoError(t, s.Close())
+}
+
+func TestContainersWithTheGuestsNetwork(t *testing.T) {
+	list := func(modes ...string) (out []listed) {
+		for i, m := range modes {
+			c := listed{ID: string(rune('a' + i))}
+			c.HostConfig.NetworkMode = m
+			out = append(out, c)
+		}
+		return out
+	}
+	require.Empty(t, hostNetwork(list("bridge", "none", "mine", "container:a", "")))
+	require.Equal(t, []string{"a", "c"}, hostNetwork(list("host", "bridge", "host")))
+	require.Equal(t, []string{"a", "d"}, hostNetwork(list("container:d", "container:c", "x", "host")), "who joined one is there too")
 }

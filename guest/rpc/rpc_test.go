@@ -22,6 +22,7 @@ import (
 	"arcbox/guest/clock"
 	"arcbox/guest/engine"
 	"arcbox/guest/logring"
+	"arcbox/guest/publish"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -36,16 +37,17 @@ type fixture struct {
 	logs     *logring.Store
 	clock    *fakeClock
 	shutdown chan time.Duration
+	ports    *publish.Broker
 	client   agentv1.AgentServiceClient
 	end      func()
 }
 
 func start(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{hub: NewHub(), logs: logring.New(), clock: &fakeClock{}, shutdown: make(chan time.Duration, 2)}
+	f := &fixture{hub: NewHub(), logs: logring.New(), clock: &fakeClock{}, shutdown: make(chan time.Duration, 2), ports: publish.NewBroker()}
 	s := New(Config{
 		Hello: domain.AgentHello{Protocol: domain.AgentProtocol, Version: "1.2.3", Build: "abc", BootID: "boot", Kernel: "6.12"},
-		Hub:   f.hub, Logs: f.logs, Clock: clock.New(f.clock), Log: slog.New(slog.DiscardHandler),
+		Hub:   f.hub, Logs: f.logs, Clock: clock.New(f.clock), Ports: f.ports, Log: slog.New(slog.DiscardHandler),
 		Shutdown: func(d time.Duration) { f.shutdown <- d }, Heartbeat: 20 * time.Millisecond,
 	})
 	l := bufconn.Listen(1 << 16)

@@ -17,6 +17,7 @@ import (
 	"arcbox/domain"
 	"arcbox/guest/clock"
 	"arcbox/guest/logring"
+	"arcbox/guest/publish"
 )
 
 // The bounds of what the host can make the agent hold.
@@ -35,6 +36,7 @@ type Config struct {
 	Hub   *Hub
 	Logs  *logring.Store
 	Clock *clock.Clock
+	Ports *publish.Broker
 	// Shutdown begins to shut the machine down, and returns at once. It is
 	// called once.
 	Shutdown func(grace time.Duration)
@@ -153,19 +155,8 @@ func (s *Server) Watch(_ *agentv1.WatchRequest, stream grpc.ServerStreamingServe
 
 // Logs implements the RPC of this name.
 func (s *Server) Logs(req *agentv1.LogsRequest, stream grpc.ServerStreamingServer[agentv1.LogsResponse]) error {
-	ctx, cancel := context.WithCancel(stream.Context())
-	var ended sync.WaitGroup
-	defer func() {
-		cancel()
-		ended.Wait()
-	}()
-	ended.Go(func() {
-		select {
-		case <-ctx.Done():
-		case <-s.ending:
-			cancel()
-		}
-	})
+	ctx, cancel := s.untilEnd(stream.Context())
+	defer cancel()
 	positions := make(map[string]uint64, len(req.Positions))
 	for _, p := range req.Positions {
 		positions[p.Component] = p.Next
@@ -178,6 +169,24 @@ func (s *Server) Logs(req *agentv1.LogsRequest, stream grpc.ServerStreamingServe
 		if err := stream.Send(&agentv1.LogsResponse{Component: c.Component, Data: c.Data, Dropped: c.Dropped, Next: c.Next}); err != nil {
 			return err
 		}
+	}
+}
+
+// untilEnd returns a context that ends with parent, with cancel, and with the
+// server. cancel waits for what that takes.
+func (s *Server) untilEnd(parent context.Context) (ctx context.Context, cancel func()) {
+	ctx, end := context.WithCancel(parent)
+	var ended sync.WaitGroup
+	ended.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-s.ending:
+			end()
+		}
+	})
+	return ctx, func() {
+		end()
+		ended.Wait()
 	}
 }
 

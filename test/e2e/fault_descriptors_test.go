@@ -17,20 +17,13 @@ import (
 // TestConnectionsThatAreKeptLeaveNothing is TestThousandsOfRequests' other half:
 // here connections are used again and again, as an IDE does, and then closed.
 func TestConnectionsThatAreKeptLeaveNothing(t *testing.T) {
-	st, _, err := shared.status()
-	require.NoError(t, err)
-	descriptors := func() int {
-		entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", st.PID))
-		require.NoError(t, err)
-		return len(entries)
-	}
 	const clients = 20
 	transport := &http.Transport{MaxIdleConns: clients, MaxIdleConnsPerHost: clients, MaxConnsPerHost: clients,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", shared.socket())
 		}}
 	client := &http.Client{Transport: transport, Timeout: time.Minute}
-	before := descriptors()
+	before := descriptors(t, shared)
 	for _, batch := range []struct {
 		path  string
 		count int
@@ -59,12 +52,22 @@ func TestConnectionsThatAreKeptLeaveNothing(t *testing.T) {
 			require.NoError(t, <-results, batch.path)
 		}
 	}
-	require.Greater(t, descriptors(), before, "they are open")
+	require.Greater(t, descriptors(t, shared), before, "they are open")
 	transport.CloseIdleConnections()
 	eventually(t, time.Minute, func() error {
-		if now := descriptors(); now > before {
+		if now := descriptors(t, shared); now > before {
 			return fmt.Errorf("%d descriptors, %d before", now, before)
 		}
 		return nil
 	})
+}
+
+// descriptors counts the open file descriptors of a daemon.
+func descriptors(t *testing.T, d *daemon) int {
+	t.Helper()
+	st, _, err := d.status()
+	require.NoError(t, err)
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", st.PID))
+	require.NoError(t, err)
+	return len(entries)
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,6 +61,7 @@ func run(m *testing.M) int {
 // daemon is one daemon on a data directory of its own.
 type daemon struct {
 	bin, data, config string
+	dnsPort           string
 	extra             []string // environment, K=V
 }
 
@@ -69,7 +71,22 @@ func newDaemon(name string) (*daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &daemon{bin: os.Getenv(binEnv), data: filepath.Join(dir, "d"), config: filepath.Join(dir, "docker")}, nil
+	port, err := freeUDP()
+	if err != nil {
+		return nil, err
+	}
+	return &daemon{bin: os.Getenv(binEnv), data: filepath.Join(dir, "d"), config: filepath.Join(dir, "docker"), dnsPort: port}, nil
+}
+
+// freeUDP returns a datagram port of the host's loopback that nobody has.
+func freeUDP() (string, error) {
+	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	_, port, err := net.SplitHostPort(c.LocalAddr().String())
+	return port, err
 }
 
 func (d *daemon) remove() {
@@ -93,7 +110,7 @@ func (d *daemon) env() []string {
 			env = append(env, kv)
 		}
 	}
-	return append(append(env, "ARCBOX_DATA_DIR="+d.data, "DOCKER_HOST=unix://"+d.socket(), "DOCKER_CONFIG="+d.config, "DOCKER_CLI_HINTS=false"), d.extra...)
+	return append(append(env, "ARCBOX_DATA_DIR="+d.data, "DOCKER_HOST=unix://"+d.socket(), "DOCKER_CONFIG="+d.config, "DOCKER_CLI_HINTS=false", "ARCBOX_NETWORK__DNS_PORT="+d.dnsPort), d.extra...)
 }
 
 // command is a client's process, ready to start.
@@ -197,6 +214,13 @@ func started(t *testing.T, args ...string) (id string) {
 	id = strings.TrimSpace(docker(t, append([]string{"run", "-d"}, args...)...))
 	t.Cleanup(func() { _, _ = shared.docker(context.WithoutCancel(t.Context()), "rm", "-f", "-v", id) })
 	return id
+}
+
+// afterwards runs the docker client when the test has ended; it may fail, as
+// the test may have done so before.
+func afterwards(t *testing.T, args ...string) {
+	t.Helper()
+	t.Cleanup(func() { _, _ = shared.docker(context.WithoutCancel(t.Context()), args...) })
 }
 
 // eventually waits until f is content; f says what is missing meanwhile.

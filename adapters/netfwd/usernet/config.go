@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"arcbox/application/port"
 	"arcbox/domain"
 )
 
@@ -19,22 +20,6 @@ const (
 	// Datagram is one frame per message: macOS' file handle attachment, QEMU's -netdev dgram.
 	Datagram
 )
-
-// Transport is how a DNS query reached the gateway.
-type Transport string
-
-// The transports of DNS.
-const (
-	UDP Transport = "udp"
-	TCP Transport = "tcp"
-)
-
-// Resolver answers one DNS message of the guest, in wire format. It is called
-// from many goroutines, at most Config.MaxQueries at once, and must return when
-// ctx ends. With an error, or no bytes, the guest gets no answer.
-type Resolver interface {
-	Resolve(ctx context.Context, query []byte, via Transport) ([]byte, error)
-}
 
 // Config describes a Network. DefaultConfig returns a complete one; a zero
 // limit or duration is an error, a nil function takes its default.
@@ -56,8 +41,9 @@ type Config struct {
 	// Host4 and Host6 are where the gateway's addresses lead on the host.
 	Host4, Host6 netip.Addr
 
-	// DNS answers on port 53 of the gateway; nil refuses it.
-	DNS Resolver
+	// DNS answers on port 53 of the gateway, MaxQueries at once at most; nil
+	// refuses it.
+	DNS port.Resolver
 	// Dial opens the host's side of a flow; nil is net.Dialer's. For TCP its
 	// connection must have CloseWrite.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)

@@ -21,6 +21,7 @@ import (
 type Conn struct {
 	*gonet.TCPConn
 	ep tcpip.Endpoint
+	wq *waiter.Queue
 }
 
 func (n *Network) newConn(wq *waiter.Queue, ep tcpip.Endpoint) *Conn {
@@ -31,7 +32,7 @@ func (n *Network) newConn(wq *waiter.Queue, ep tcpip.Endpoint) *Conn {
 	// The stack refuses neither; a connection without probes would work too.
 	_ = ep.SetSockOpt(&idle)
 	_ = ep.SetSockOpt(&interval)
-	return &Conn{TCPConn: gonet.NewTCPConn(wq, ep), ep: ep}
+	return &Conn{TCPConn: gonet.NewTCPConn(wq, ep), ep: ep, wq: wq}
 }
 
 // Abort drops the connection with a reset.
@@ -56,7 +57,9 @@ func (n *Network) DialTCP(ctx context.Context, to netip.AddrPort) (*Conn, error)
 	entry, ready := waiter.NewChannelEntry(waiter.WritableEvents | waiter.EventErr | waiter.EventHUp)
 	wq.EventRegister(&entry)
 	defer wq.EventUnregister(&entry)
-	terr = ep.Connect(addr)
+	if terr = n.bindNext(ep, to.Addr().Unmap()); terr == nil {
+		terr = ep.Connect(addr)
+	}
 	if _, started := terr.(*tcpip.ErrConnectStarted); started {
 		select {
 		case <-ctx.Done():
@@ -78,6 +81,26 @@ func (n *Network) DialTCP(ctx context.Context, to netip.AddrPort) (*Conn, error)
 		return nil, dialError("tcp", to, net.ErrClosed)
 	}
 	return n.newConn(wq, ep), nil
+}
+
+// bindNext gives ep the next local port in turn. The stack would choose one at
+// random, and now and then one that was used a moment ago, which a guest that
+// still has the old connection may refuse.
+func (n *Network) bindNext(ep tcpip.Endpoint, to netip.Addr) tcpip.Error {
+	const first, count, tries = 16 << 10, 48 << 10, 1024
+	// The stack forgets to free a port that was bound without an address.
+	own := toAddr(n.cfg.Gateway4)
+	if to.Is6() {
+		own = toAddr(n.cfg.Gateway6)
+	}
+	for range tries {
+		p := first + n.dials.Add(1)%count
+		terr := ep.Bind(tcpip.FullAddress{Addr: own, Port: uint16(p)})
+		if _, taken := terr.(*tcpip.ErrPortInUse); !taken {
+			return terr
+		}
+	}
+	return &tcpip.ErrNoPortAvailable{}
 }
 
 // DialUDP returns a connected UDP socket towards the guest's side; errors are

@@ -46,7 +46,11 @@ func (w *datagramWire) sendItem(it txItem, wait bool) (bool, error) {
 			start = it.slab.ends[w.begun-1]
 		}
 		frame := it.slab.buf[start:it.slab.ends[w.begun]]
-		if ok, err := w.message([][]byte{frame}, wait); err != nil || !ok {
+		ok, err := w.message([][]byte{frame}, wait)
+		if err != nil {
+			w.begun = 0 // the slab is dropped
+		}
+		if err != nil || !ok {
 			return false, err
 		}
 		w.begun++

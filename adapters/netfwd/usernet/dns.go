@@ -65,7 +65,7 @@ func (n *Network) serveDNSPackets(s *packetSocket) {
 		query := append([]byte(nil), b...)
 		if !n.start(func() {
 			defer func() { <-n.queries }()
-			answer, err := n.cfg.DNS.Resolve(n.life, query, UDP)
+			answer, err := n.cfg.DNS.Resolve(n.life, query, domain.UDP)
 			if err == nil && len(answer) > 0 && n.life.Err() == nil {
 				s.send(answer, &from)
 			}
@@ -123,7 +123,7 @@ func (n *Network) serveDNSConn(c net.Conn) {
 		case <-n.life.Done():
 			return
 		}
-		answer, err := n.cfg.DNS.Resolve(n.life, query, TCP)
+		answer, err := n.cfg.DNS.Resolve(n.life, query, domain.TCP)
 		<-n.queries
 		if err != nil || len(answer) == 0 || len(answer) > 1<<16-1 {
 			return

@@ -82,14 +82,19 @@ func (l *link) GSOMaxSize() uint32               { return gsoMaxSize }
 
 func (l *link) AddHeader(pkt *stack.PacketBuffer) {
 	size := pkt.Size()
-	h := pkt.LinkHeader().Push(l.hdrLen)
+	l.linkHeader(pkt.LinkHeader().Push(l.hdrLen), size, pkt.NetworkProtocolNumber)
+}
+
+// linkHeader writes the header of a frame with size bytes of payload to h,
+// which has exactly its length.
+func (l *link) linkHeader(h []byte, size int, proto tcpip.NetworkProtocolNumber) {
 	if l.hdrLen > ethLen {
 		binary.BigEndian.PutUint32(h, uint32(size+ethLen))
 		h = h[prefixLen:]
 	}
 	copy(h, l.net.cfg.GuestMAC[:])
 	copy(h[6:], l.net.cfg.GatewayMAC[:])
-	binary.BigEndian.PutUint16(h[12:], uint16(pkt.NetworkProtocolNumber))
+	binary.BigEndian.PutUint16(h[12:], uint16(proto))
 }
 
 // serve attaches a wire, runs it until it ends, and detaches it. It owns w.

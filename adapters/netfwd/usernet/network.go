@@ -38,6 +38,10 @@ type Network struct {
 	policy atomic.Pointer[policy]
 	counts counters
 	pools  pools
+	dials  atomic.Uint32 // by DialTCP
+
+	relay   atomic.Pointer[hostRelay] // of the host's interface that is connected
+	relayed relayCounters
 
 	pings, queries chan struct{} // a place for each that is in flight
 

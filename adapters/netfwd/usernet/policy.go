@@ -3,6 +3,7 @@ package usernet
 import (
 	"encoding/binary"
 	"net/netip"
+	"sync/atomic"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -12,11 +13,12 @@ import (
 type policy struct {
 	cfg    *Config
 	behind []netip.Prefix
+	relay  *atomic.Pointer[hostRelay]
 }
 
 // guestSide reports whether a lies on the guest's side of the link.
 func (p *policy) guestSide(a netip.Addr) bool {
-	if p.isGateway(a) {
+	if p.isGateway(a) || p.isRelayed(a) {
 		return false
 	}
 	if p.cfg.Subnet4.Contains(a) || p.cfg.hasIPv6() && p.cfg.Subnet6.Contains(a) {
@@ -49,7 +51,7 @@ func (p *policy) target(to netip.AddrPort) (netip.AddrPort, bool) {
 			return netip.AddrPortFrom(p.cfg.Host4, to.Port()), true
 		}
 		return netip.AddrPortFrom(p.cfg.Host6, to.Port()), true
-	case p.guestSide(a), !worldly(a):
+	case p.guestSide(a), p.isRelayed(a), !worldly(a):
 		return netip.AddrPort{}, false
 	}
 	return netip.AddrPortFrom(a, to.Port()), true
@@ -76,7 +78,7 @@ func worldly(a netip.Addr) bool {
 }
 
 // admit decides on the network header of a frame. Sources must be the guest's
-// or behind it. ARP is answered for the gateway alone: with spoofing on, the
+// or behind it. ARP is answered for the gateway, and the host's interface, alone: with spoofing on, the
 // stack would answer for every address, the guest's own included.
 func (p *policy) admit(proto tcpip.NetworkProtocolNumber, b []byte) bool {
 	switch proto {
@@ -95,10 +97,13 @@ func (p *policy) admit(proto tcpip.NetworkProtocolNumber, b []byte) bool {
 	case header.ARPProtocolNumber:
 		return len(b) >= header.ARPSize &&
 			binary.BigEndian.Uint16(b[6:]) == uint16(header.ARPRequest) &&
-			netip.AddrFrom4([4]byte(b[24:28])) == p.cfg.Gateway4
+			p.answersFor(netip.AddrFrom4([4]byte(b[24:28])))
 	}
 	return false
 }
+
+// answersFor reports whether the gateway's MAC is a's.
+func (p *policy) answersFor(a netip.Addr) bool { return p.isGateway(a) || p.isRelayed(a) }
 
 // admitNDP passes, of neighbour discovery, the question for the gateway alone.
 func (p *policy) admitNDP(b []byte) bool {
@@ -112,7 +117,7 @@ func (p *policy) admitNDP(b []byte) bool {
 			return false
 		}
 		a := netip.AddrFrom16([16]byte(b[target : target+16]))
-		return a == p.cfg.Gateway6 || a == gatewayLinkLocal()
+		return p.answersFor(a) || a == gatewayLinkLocal()
 	case header.ICMPv6RouterSolicit, header.ICMPv6RouterAdvert, header.ICMPv6NeighborAdvert, header.ICMPv6RedirectMsg:
 		return false
 	}

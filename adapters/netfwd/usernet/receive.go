@@ -49,6 +49,9 @@ func (r *receiver) frame(f []byte) {
 		kind = tcpip.PacketMulticast
 	}
 	proto := tcpip.NetworkProtocolNumber(binary.BigEndian.Uint16(f[12:]))
+	if relay := r.link.net.relay.Load(); relay != nil && kind == tcpip.PacketHost && relay.take(f[ethLen:]) {
+		return
+	}
 	if r.disp == nil || !r.link.net.policy.Load().admit(proto, f[ethLen:]) {
 		c.rxForeign.Add(1)
 		return

@@ -14,6 +14,8 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+
+	"arcbox/domain"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -44,7 +46,7 @@ type rig struct {
 
 type echoResolver struct{}
 
-func (echoResolver) Resolve(_ context.Context, q []byte, via Transport) ([]byte, error) {
+func (echoResolver) Resolve(_ context.Context, q []byte, via domain.Protocol) ([]byte, error) {
 	return append([]byte(via+":"), q...), nil
 }
 

@@ -2,7 +2,6 @@ package usernet
 
 import (
 	"encoding/binary"
-	"sync"
 
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -13,7 +12,7 @@ import (
 type slab struct {
 	buf  []byte
 	ends []int // where each frame ends in buf
-	home *sync.Pool
+	home interface{ Put(any) }
 }
 
 func (s *slab) put() {

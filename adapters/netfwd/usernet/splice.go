@@ -17,6 +17,12 @@ type HalfCloser interface {
 // ended. An end of data is passed on as an end of data, a failure as a reset;
 // Close of the network resets both.
 func (n *Network) Splice(a, b HalfCloser) {
+	if guest, ok := a.(*Conn); ok {
+		if host, ok := b.(KernelConn); ok {
+			n.Carry(n.life, guest, host, new(Moved))
+			return
+		}
+	}
 	stop := context.AfterFunc(n.life, func() { reset(a); reset(b) })
 	defer stop()
 	half := func(dst, src HalfCloser) {

@@ -31,6 +31,7 @@ func (w *streamWire) send(batch []txItem, wait bool) (int, error) {
 	n, err := w.writev(bufs, wait)
 	clear(w.bufs)
 	if err != nil {
+		w.begun = 0 // its item is dropped, and the next batch may come before the wire is gone
 		return 0, err
 	}
 	n += w.begun

@@ -56,6 +56,34 @@ func (l *link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 	return n, nil
 }
 
+// push queues s and writes as WritePackets does. False when there is no wire or
+// no room: s stays the caller's.
+func (l *link) push(s *slab) bool {
+	c := &l.net.relayed
+	it := txItem{slab: s, size: len(s.buf)}
+	frames := uint64(len(s.ends))
+	l.mu.Lock()
+	if l.wire == nil || l.queued+it.size > l.net.cfg.QueueBytes {
+		down := l.wire == nil
+		l.mu.Unlock()
+		if down {
+			c.down.Add(frames)
+		} else {
+			c.guestFull.Add(frames)
+		}
+		return false
+	}
+	l.queued += it.size
+	l.queue = append(l.queue, it)
+	mine := !l.busy
+	l.busy = true
+	l.mu.Unlock()
+	if mine && !l.drain(false) {
+		l.kick <- struct{}{} // see WritePackets
+	}
+	return true
+}
+
 // item makes a queue entry of pkt, with the TCP checksum that HostGSOSupported
 // leaves to the interface.
 func (l *link) item(pkt *stack.PacketBuffer, size int) txItem {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"arcbox/domain"
 )
 
 // echoHost answers each datagram with its second half.
@@ -192,7 +194,7 @@ func TestDNSPort(t *testing.T) {
 
 type stuckResolver struct{}
 
-func (stuckResolver) Resolve(ctx context.Context, _ []byte, _ Transport) ([]byte, error) {
+func (stuckResolver) Resolve(ctx context.Context, _ []byte, _ domain.Protocol) ([]byte, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
 }

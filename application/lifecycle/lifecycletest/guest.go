@@ -23,10 +23,12 @@ type Guest struct {
 	lost    chan struct{}
 	status  domain.GuestStatus
 	changed chan struct{}
+	handler port.ForwardHandler
+	closed  chan struct{} // the session was closed
 }
 
 func newGuest(r *Rig, plan domain.VMPlan) *Guest {
-	return &Guest{Plan: plan, rig: r, down: make(chan struct{}), lost: make(chan struct{}), changed: make(chan struct{})}
+	return &Guest{Plan: plan, rig: r, down: make(chan struct{}), lost: make(chan struct{}), changed: make(chan struct{}), closed: make(chan struct{})}
 }
 
 // Exit takes the machine down as if for err; only the first call counts.
@@ -100,6 +102,8 @@ func (g *Guest) session() port.AgentSession {
 	m.EXPECT().Err().AnyTimes().Return(domain.ErrAgentLost)
 	m.EXPECT().Shutdown(gomock.Any(), gomock.Any()).AnyTimes().DoAndReturn(
 		func(ctx context.Context, _ time.Duration) error { return g.rig.Shutdown(ctx, g) })
-	m.EXPECT().Close().AnyTimes().DoAndReturn(func() error { g.rig.count("a session", -1); return nil })
-	return m
+	m.EXPECT().Close().AnyTimes().DoAndReturn(func() error { g.hangUp(); g.rig.count("a session", -1); return nil })
+	f := mock.NewMockForwardSource(g.rig.control)
+	f.EXPECT().Forwards(gomock.Any(), gomock.Any()).MaxTimes(1).DoAndReturn(g.requests)
+	return session{m, f}
 }

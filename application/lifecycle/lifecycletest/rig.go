@@ -6,6 +6,7 @@ package lifecycletest
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
@@ -30,6 +31,10 @@ type Rig struct {
 	Shutdown  func(ctx context.Context, g *Guest) error
 	Kill      func(ctx context.Context, g *Guest) error
 	CloseLink func() error
+	// Forward is what a host does before it opens a port, SetBehind before a link
+	// takes prefixes.
+	Forward   func(ctx context.Context, rule domain.ForwardRule) error
+	SetBehind func(prefixes []netip.Prefix) error
 
 	control *gomock.Controller
 	mu      sync.Mutex
@@ -42,6 +47,8 @@ type Rig struct {
 	open    map[string]int
 	memory  []domain.MiB
 	silence time.Duration
+	link    *linkPorts // the newest
+	host    hostPorts
 }
 
 // New returns a host on which everything works at once.
@@ -55,6 +62,9 @@ func New(t *testing.T) *Rig {
 		Shutdown:  func(_ context.Context, g *Guest) error { g.Exit(nil); return nil },
 		Kill:      func(_ context.Context, g *Guest) error { g.Exit(nil); return nil },
 		CloseLink: func() error { return nil },
+		Forward:   func(context.Context, domain.ForwardRule) error { return nil },
+		SetBehind: func([]netip.Prefix) error { return nil },
+		host:      hostPorts{busy: map[netip.AddrPort]bool{}, open: map[*hostPort]bool{}},
 		control:   gomock.NewController(t),
 		assets:    domain.BootAssets{Version: "1", Kernel: "boot/1/kernel", Rootfs: "boot/1/rootfs.erofs", Cmdline: "console=ttyS0 quiet"},
 		store:     map[domain.MachineName]domain.Machine{},
@@ -197,12 +207,8 @@ func (r *Rig) disks() port.Disks {
 func (r *Rig) networks() port.Networks {
 	m := mock.NewMockNetworks(r.control)
 	m.EXPECT().Open(gomock.Any()).AnyTimes().DoAndReturn(func(domain.MachineName) (port.NetworkLink, error) {
-		link := mock.NewMockNetworkLink(r.control)
-		link.EXPECT().MAC().AnyTimes().Return([6]byte{2, 0, 0, 0, 0, 1})
-		link.EXPECT().MTU().AnyTimes().Return(1500)
-		link.EXPECT().Close().AnyTimes().DoAndReturn(func() error { r.count("a link", -1); return r.CloseLink() })
 		r.count("a link", 1)
-		return link, nil
+		return r.newLink(), nil
 	})
 	return m
 }

@@ -78,6 +78,55 @@ func (ServiceState) EnumDescriptor() ([]byte, []int) {
 	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{0}
 }
 
+type ForwardProtocol int32
+
+const (
+	ForwardProtocol_FORWARD_PROTOCOL_UNSPECIFIED ForwardProtocol = 0
+	ForwardProtocol_FORWARD_PROTOCOL_TCP         ForwardProtocol = 1
+	ForwardProtocol_FORWARD_PROTOCOL_UDP         ForwardProtocol = 2
+)
+
+// Enum value maps for ForwardProtocol.
+var (
+	ForwardProtocol_name = map[int32]string{
+		0: "FORWARD_PROTOCOL_UNSPECIFIED",
+		1: "FORWARD_PROTOCOL_TCP",
+		2: "FORWARD_PROTOCOL_UDP",
+	}
+	ForwardProtocol_value = map[string]int32{
+		"FORWARD_PROTOCOL_UNSPECIFIED": 0,
+		"FORWARD_PROTOCOL_TCP":         1,
+		"FORWARD_PROTOCOL_UDP":         2,
+	}
+)
+
+func (x ForwardProtocol) Enum() *ForwardProtocol {
+	p := new(ForwardProtocol)
+	*p = x
+	return p
+}
+
+func (x ForwardProtocol) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ForwardProtocol) Descriptor() protoreflect.EnumDescriptor {
+	return file_arcbox_agent_v1_agent_proto_enumTypes[1].Descriptor()
+}
+
+func (ForwardProtocol) Type() protoreflect.EnumType {
+	return &file_arcbox_agent_v1_agent_proto_enumTypes[1]
+}
+
+func (x ForwardProtocol) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ForwardProtocol.Descriptor instead.
+func (ForwardProtocol) EnumDescriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{1}
+}
+
 type HelloRequest struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Protocol    uint32                 `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
@@ -880,6 +929,610 @@ func (x *ShutdownResponse) GetAccepted() bool {
 	return false
 }
 
+// ForwardsRequest is what the host says.
+type ForwardsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Event:
+	//
+	//	*ForwardsRequest_Answer
+	//	*ForwardsRequest_Released
+	Event         isForwardsRequest_Event `protobuf_oneof:"event"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForwardsRequest) Reset() {
+	*x = ForwardsRequest{}
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForwardsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForwardsRequest) ProtoMessage() {}
+
+func (x *ForwardsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForwardsRequest.ProtoReflect.Descriptor instead.
+func (*ForwardsRequest) Descriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ForwardsRequest) GetEvent() isForwardsRequest_Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *ForwardsRequest) GetAnswer() *ForwardAnswer {
+	if x != nil {
+		if x, ok := x.Event.(*ForwardsRequest_Answer); ok {
+			return x.Answer
+		}
+	}
+	return nil
+}
+
+func (x *ForwardsRequest) GetReleased() *ForwardReleased {
+	if x != nil {
+		if x, ok := x.Event.(*ForwardsRequest_Released); ok {
+			return x.Released
+		}
+	}
+	return nil
+}
+
+type isForwardsRequest_Event interface {
+	isForwardsRequest_Event()
+}
+
+type ForwardsRequest_Answer struct {
+	Answer *ForwardAnswer `protobuf:"bytes,1,opt,name=answer,proto3,oneof"`
+}
+
+type ForwardsRequest_Released struct {
+	Released *ForwardReleased `protobuf:"bytes,2,opt,name=released,proto3,oneof"`
+}
+
+func (*ForwardsRequest_Answer) isForwardsRequest_Event() {}
+
+func (*ForwardsRequest_Released) isForwardsRequest_Event() {}
+
+// ForwardAnswer is the answer to a bind.
+type ForwardAnswer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Empty when the host listens; else why it does not, in one line for the user
+	// of `docker run`.
+	Error         string `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForwardAnswer) Reset() {
+	*x = ForwardAnswer{}
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForwardAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForwardAnswer) ProtoMessage() {}
+
+func (x *ForwardAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForwardAnswer.ProtoReflect.Descriptor instead.
+func (*ForwardAnswer) Descriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ForwardAnswer) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ForwardAnswer) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// ForwardReleased says that the port of a released lease is free.
+type ForwardReleased struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForwardReleased) Reset() {
+	*x = ForwardReleased{}
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForwardReleased) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForwardReleased) ProtoMessage() {}
+
+func (x *ForwardReleased) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForwardReleased.ProtoReflect.Descriptor instead.
+func (*ForwardReleased) Descriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ForwardReleased) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// ForwardsResponse is what the guest says.
+type ForwardsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Event:
+	//
+	//	*ForwardsResponse_Snapshot
+	//	*ForwardsResponse_Bind
+	//	*ForwardsResponse_Release
+	//	*ForwardsResponse_Listeners
+	Event         isForwardsResponse_Event `protobuf_oneof:"event"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForwardsResponse) Reset() {
+	*x = ForwardsResponse{}
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForwardsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForwardsResponse) ProtoMessage() {}
+
+func (x *ForwardsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForwardsResponse.ProtoReflect.Descriptor instead.
+func (*ForwardsResponse) Descriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ForwardsResponse) GetEvent() isForwardsResponse_Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *ForwardsResponse) GetSnapshot() *ForwardSnapshot {
+	if x != nil {
+		if x, ok := x.Event.(*ForwardsResponse_Snapshot); ok {
+			return x.Snapshot
+		}
+	}
+	return nil
+}
+
+func (x *ForwardsResponse) GetBind() *ForwardLease {
+	if x != nil {
+		if x, ok := x.Event.(*ForwardsResponse_Bind); ok {
+			return x.Bind
+		}
+	}
+	return nil
+}
+
+func (x *ForwardsResponse) GetRelease() *ForwardRelease {
+	if x != nil {
+		if x, ok := x.Event.(*ForwardsResponse_Release); ok {
+			return x.Release
+		}
+	}
+	return nil
+}
+
+func (x *ForwardsResponse) GetListeners() *GuestListeners {
+	if x != nil {
+		if x, ok := x.Event.(*ForwardsResponse_Listeners); ok {
+			return x.Listeners
+		}
+	}
+	return nil
+}
+
+type isForwardsResponse_Event interface {
+	isForwardsResponse_Event()
+}
+
+type ForwardsResponse_Snapshot struct {
+	// Replaces all that was said before of leases.
+	Snapshot *ForwardSnapshot `protobuf:"bytes,1,opt,name=snapshot,proto3,oneof"`
+}
+
+type ForwardsResponse_Bind struct {
+	// Wants an answer. Within one run of the guest an id is never used again.
+	Bind *ForwardLease `protobuf:"bytes,2,opt,name=bind,proto3,oneof"`
+}
+
+type ForwardsResponse_Release struct {
+	// Wants a released, whatever became of the bind.
+	Release *ForwardRelease `protobuf:"bytes,3,opt,name=release,proto3,oneof"`
+}
+
+type ForwardsResponse_Listeners struct {
+	// Replaces all that was said before of listeners.
+	Listeners *GuestListeners `protobuf:"bytes,4,opt,name=listeners,proto3,oneof"`
+}
+
+func (*ForwardsResponse_Snapshot) isForwardsResponse_Event() {}
+
+func (*ForwardsResponse_Bind) isForwardsResponse_Event() {}
+
+func (*ForwardsResponse_Release) isForwardsResponse_Event() {}
+
+func (*ForwardsResponse_Listeners) isForwardsResponse_Event() {}
+
+// ForwardSnapshot holds the leases that the host granted and that still live.
+type ForwardSnapshot struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Leases        []*ForwardLease        `protobuf:"bytes,1,rep,name=leases,proto3" json:"leases,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForwardSnapshot) Reset() {
+	*x = ForwardSnapshot{}
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForwardSnapshot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForwardSnapshot) ProtoMessage() {}
+
+func (x *ForwardSnapshot) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForwardSnapshot.ProtoReflect.Descriptor instead.
+func (*ForwardSnapshot) Descriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ForwardSnapshot) GetLeases() []*ForwardLease {
+	if x != nil {
+		return x.Leases
+	}
+	return nil
+}
+
+// ForwardLease is one port of the host that leads to a port of a container for
+// as long as its proxy in the guest lives.
+type ForwardLease struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Id       string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Protocol ForwardProtocol        `protobuf:"varint,2,opt,name=protocol,proto3,enum=arcbox.agent.v1.ForwardProtocol" json:"protocol,omitempty"`
+	// Addresses have 4 or 16 bytes, ports are never 0. An unspecified host
+	// address means every address of its family.
+	HostIp        []byte `protobuf:"bytes,3,opt,name=host_ip,json=hostIp,proto3" json:"host_ip,omitempty"`
+	HostPort      uint32 `protobuf:"varint,4,opt,name=host_port,json=hostPort,proto3" json:"host_port,omitempty"`
+	ContainerIp   []byte `protobuf:"bytes,5,opt,name=container_ip,json=containerIp,proto3" json:"container_ip,omitempty"`
+	ContainerPort uint32 `protobuf:"varint,6,opt,name=container_port,json=containerPort,proto3" json:"container_port,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForwardLease) Reset() {
+	*x = ForwardLease{}
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForwardLease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForwardLease) ProtoMessage() {}
+
+func (x *ForwardLease) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForwardLease.ProtoReflect.Descriptor instead.
+func (*ForwardLease) Descriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ForwardLease) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ForwardLease) GetProtocol() ForwardProtocol {
+	if x != nil {
+		return x.Protocol
+	}
+	return ForwardProtocol_FORWARD_PROTOCOL_UNSPECIFIED
+}
+
+func (x *ForwardLease) GetHostIp() []byte {
+	if x != nil {
+		return x.HostIp
+	}
+	return nil
+}
+
+func (x *ForwardLease) GetHostPort() uint32 {
+	if x != nil {
+		return x.HostPort
+	}
+	return 0
+}
+
+func (x *ForwardLease) GetContainerIp() []byte {
+	if x != nil {
+		return x.ContainerIp
+	}
+	return nil
+}
+
+func (x *ForwardLease) GetContainerPort() uint32 {
+	if x != nil {
+		return x.ContainerPort
+	}
+	return 0
+}
+
+type ForwardRelease struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForwardRelease) Reset() {
+	*x = ForwardRelease{}
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForwardRelease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForwardRelease) ProtoMessage() {}
+
+func (x *ForwardRelease) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForwardRelease.ProtoReflect.Descriptor instead.
+func (*ForwardRelease) Descriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ForwardRelease) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// GuestListeners are the listening sockets of the containers that share the
+// guest's own network.
+type GuestListeners struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Listeners     []*GuestListener       `protobuf:"bytes,1,rep,name=listeners,proto3" json:"listeners,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GuestListeners) Reset() {
+	*x = GuestListeners{}
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GuestListeners) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GuestListeners) ProtoMessage() {}
+
+func (x *GuestListeners) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GuestListeners.ProtoReflect.Descriptor instead.
+func (*GuestListeners) Descriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *GuestListeners) GetListeners() []*GuestListener {
+	if x != nil {
+		return x.Listeners
+	}
+	return nil
+}
+
+type GuestListener struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Full id of the container.
+	Container string          `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
+	Protocol  ForwardProtocol `protobuf:"varint,2,opt,name=protocol,proto3,enum=arcbox.agent.v1.ForwardProtocol" json:"protocol,omitempty"`
+	// 4 or 16 bytes; unspecified means every address of its family.
+	Ip   []byte `protobuf:"bytes,3,opt,name=ip,proto3" json:"ip,omitempty"`
+	Port uint32 `protobuf:"varint,4,opt,name=port,proto3" json:"port,omitempty"`
+	// A socket on :: that takes IPv4 as well.
+	DualStack     bool `protobuf:"varint,5,opt,name=dual_stack,json=dualStack,proto3" json:"dual_stack,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GuestListener) Reset() {
+	*x = GuestListener{}
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GuestListener) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GuestListener) ProtoMessage() {}
+
+func (x *GuestListener) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GuestListener.ProtoReflect.Descriptor instead.
+func (*GuestListener) Descriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *GuestListener) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
+func (x *GuestListener) GetProtocol() ForwardProtocol {
+	if x != nil {
+		return x.Protocol
+	}
+	return ForwardProtocol_FORWARD_PROTOCOL_UNSPECIFIED
+}
+
+func (x *GuestListener) GetIp() []byte {
+	if x != nil {
+		return x.Ip
+	}
+	return nil
+}
+
+func (x *GuestListener) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *GuestListener) GetDualStack() bool {
+	if x != nil {
+		return x.DualStack
+	}
+	return false
+}
+
 var File_arcbox_agent_v1_agent_proto protoreflect.FileDescriptor
 
 const file_arcbox_agent_v1_agent_proto_rawDesc = "" +
@@ -932,18 +1585,58 @@ const file_arcbox_agent_v1_agent_proto_rawDesc = "" +
 	"\x0fShutdownRequest\x12#\n" +
 	"\rgrace_seconds\x18\x01 \x01(\rR\fgraceSeconds\".\n" +
 	"\x10ShutdownResponse\x12\x1a\n" +
-	"\baccepted\x18\x01 \x01(\bR\baccepted*\x97\x01\n" +
+	"\baccepted\x18\x01 \x01(\bR\baccepted\"\x94\x01\n" +
+	"\x0fForwardsRequest\x128\n" +
+	"\x06answer\x18\x01 \x01(\v2\x1e.arcbox.agent.v1.ForwardAnswerH\x00R\x06answer\x12>\n" +
+	"\breleased\x18\x02 \x01(\v2 .arcbox.agent.v1.ForwardReleasedH\x00R\breleasedB\a\n" +
+	"\x05event\"5\n" +
+	"\rForwardAnswer\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"!\n" +
+	"\x0fForwardReleased\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x8e\x02\n" +
+	"\x10ForwardsResponse\x12>\n" +
+	"\bsnapshot\x18\x01 \x01(\v2 .arcbox.agent.v1.ForwardSnapshotH\x00R\bsnapshot\x123\n" +
+	"\x04bind\x18\x02 \x01(\v2\x1d.arcbox.agent.v1.ForwardLeaseH\x00R\x04bind\x12;\n" +
+	"\arelease\x18\x03 \x01(\v2\x1f.arcbox.agent.v1.ForwardReleaseH\x00R\arelease\x12?\n" +
+	"\tlisteners\x18\x04 \x01(\v2\x1f.arcbox.agent.v1.GuestListenersH\x00R\tlistenersB\a\n" +
+	"\x05event\"H\n" +
+	"\x0fForwardSnapshot\x125\n" +
+	"\x06leases\x18\x01 \x03(\v2\x1d.arcbox.agent.v1.ForwardLeaseR\x06leases\"\xdc\x01\n" +
+	"\fForwardLease\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12<\n" +
+	"\bprotocol\x18\x02 \x01(\x0e2 .arcbox.agent.v1.ForwardProtocolR\bprotocol\x12\x17\n" +
+	"\ahost_ip\x18\x03 \x01(\fR\x06hostIp\x12\x1b\n" +
+	"\thost_port\x18\x04 \x01(\rR\bhostPort\x12!\n" +
+	"\fcontainer_ip\x18\x05 \x01(\fR\vcontainerIp\x12%\n" +
+	"\x0econtainer_port\x18\x06 \x01(\rR\rcontainerPort\" \n" +
+	"\x0eForwardRelease\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"N\n" +
+	"\x0eGuestListeners\x12<\n" +
+	"\tlisteners\x18\x01 \x03(\v2\x1e.arcbox.agent.v1.GuestListenerR\tlisteners\"\xae\x01\n" +
+	"\rGuestListener\x12\x1c\n" +
+	"\tcontainer\x18\x01 \x01(\tR\tcontainer\x12<\n" +
+	"\bprotocol\x18\x02 \x01(\x0e2 .arcbox.agent.v1.ForwardProtocolR\bprotocol\x12\x0e\n" +
+	"\x02ip\x18\x03 \x01(\fR\x02ip\x12\x12\n" +
+	"\x04port\x18\x04 \x01(\rR\x04port\x12\x1d\n" +
+	"\n" +
+	"dual_stack\x18\x05 \x01(\bR\tdualStack*\x97\x01\n" +
 	"\fServiceState\x12\x1d\n" +
 	"\x19SERVICE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16SERVICE_STATE_STARTING\x10\x01\x12\x17\n" +
 	"\x13SERVICE_STATE_READY\x10\x02\x12\x18\n" +
 	"\x14SERVICE_STATE_FAILED\x10\x03\x12\x19\n" +
-	"\x15SERVICE_STATE_STOPPED\x10\x042\x89\x03\n" +
+	"\x15SERVICE_STATE_STOPPED\x10\x04*g\n" +
+	"\x0fForwardProtocol\x12 \n" +
+	"\x1cFORWARD_PROTOCOL_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14FORWARD_PROTOCOL_TCP\x10\x01\x12\x18\n" +
+	"\x14FORWARD_PROTOCOL_UDP\x10\x022\xde\x03\n" +
 	"\fAgentService\x12F\n" +
 	"\x05Hello\x12\x1d.arcbox.agent.v1.HelloRequest\x1a\x1e.arcbox.agent.v1.HelloResponse\x12H\n" +
 	"\x05Watch\x12\x1d.arcbox.agent.v1.WatchRequest\x1a\x1e.arcbox.agent.v1.WatchResponse0\x01\x12E\n" +
 	"\x04Logs\x12\x1c.arcbox.agent.v1.LogsRequest\x1a\x1d.arcbox.agent.v1.LogsResponse0\x01\x12O\n" +
-	"\bSetClock\x12 .arcbox.agent.v1.SetClockRequest\x1a!.arcbox.agent.v1.SetClockResponse\x12O\n" +
+	"\bSetClock\x12 .arcbox.agent.v1.SetClockRequest\x1a!.arcbox.agent.v1.SetClockResponse\x12S\n" +
+	"\bForwards\x12 .arcbox.agent.v1.ForwardsRequest\x1a!.arcbox.agent.v1.ForwardsResponse(\x010\x01\x12O\n" +
 	"\bShutdown\x12 .arcbox.agent.v1.ShutdownRequest\x1a!.arcbox.agent.v1.ShutdownResponseB$Z\"arcbox/api/arcbox/agent/v1;agentv1b\x06proto3"
 
 var (
@@ -958,46 +1651,68 @@ func file_arcbox_agent_v1_agent_proto_rawDescGZIP() []byte {
 	return file_arcbox_agent_v1_agent_proto_rawDescData
 }
 
-var file_arcbox_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_arcbox_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_arcbox_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_arcbox_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_arcbox_agent_v1_agent_proto_goTypes = []any{
 	(ServiceState)(0),        // 0: arcbox.agent.v1.ServiceState
-	(*HelloRequest)(nil),     // 1: arcbox.agent.v1.HelloRequest
-	(*HelloResponse)(nil),    // 2: arcbox.agent.v1.HelloResponse
-	(*WatchRequest)(nil),     // 3: arcbox.agent.v1.WatchRequest
-	(*WatchResponse)(nil),    // 4: arcbox.agent.v1.WatchResponse
-	(*Status)(nil),           // 5: arcbox.agent.v1.Status
-	(*Service)(nil),          // 6: arcbox.agent.v1.Service
-	(*Heartbeat)(nil),        // 7: arcbox.agent.v1.Heartbeat
-	(*LogsRequest)(nil),      // 8: arcbox.agent.v1.LogsRequest
-	(*LogPosition)(nil),      // 9: arcbox.agent.v1.LogPosition
-	(*LogsResponse)(nil),     // 10: arcbox.agent.v1.LogsResponse
-	(*SetClockRequest)(nil),  // 11: arcbox.agent.v1.SetClockRequest
-	(*SetClockResponse)(nil), // 12: arcbox.agent.v1.SetClockResponse
-	(*ShutdownRequest)(nil),  // 13: arcbox.agent.v1.ShutdownRequest
-	(*ShutdownResponse)(nil), // 14: arcbox.agent.v1.ShutdownResponse
+	(ForwardProtocol)(0),     // 1: arcbox.agent.v1.ForwardProtocol
+	(*HelloRequest)(nil),     // 2: arcbox.agent.v1.HelloRequest
+	(*HelloResponse)(nil),    // 3: arcbox.agent.v1.HelloResponse
+	(*WatchRequest)(nil),     // 4: arcbox.agent.v1.WatchRequest
+	(*WatchResponse)(nil),    // 5: arcbox.agent.v1.WatchResponse
+	(*Status)(nil),           // 6: arcbox.agent.v1.Status
+	(*Service)(nil),          // 7: arcbox.agent.v1.Service
+	(*Heartbeat)(nil),        // 8: arcbox.agent.v1.Heartbeat
+	(*LogsRequest)(nil),      // 9: arcbox.agent.v1.LogsRequest
+	(*LogPosition)(nil),      // 10: arcbox.agent.v1.LogPosition
+	(*LogsResponse)(nil),     // 11: arcbox.agent.v1.LogsResponse
+	(*SetClockRequest)(nil),  // 12: arcbox.agent.v1.SetClockRequest
+	(*SetClockResponse)(nil), // 13: arcbox.agent.v1.SetClockResponse
+	(*ShutdownRequest)(nil),  // 14: arcbox.agent.v1.ShutdownRequest
+	(*ShutdownResponse)(nil), // 15: arcbox.agent.v1.ShutdownResponse
+	(*ForwardsRequest)(nil),  // 16: arcbox.agent.v1.ForwardsRequest
+	(*ForwardAnswer)(nil),    // 17: arcbox.agent.v1.ForwardAnswer
+	(*ForwardReleased)(nil),  // 18: arcbox.agent.v1.ForwardReleased
+	(*ForwardsResponse)(nil), // 19: arcbox.agent.v1.ForwardsResponse
+	(*ForwardSnapshot)(nil),  // 20: arcbox.agent.v1.ForwardSnapshot
+	(*ForwardLease)(nil),     // 21: arcbox.agent.v1.ForwardLease
+	(*ForwardRelease)(nil),   // 22: arcbox.agent.v1.ForwardRelease
+	(*GuestListeners)(nil),   // 23: arcbox.agent.v1.GuestListeners
+	(*GuestListener)(nil),    // 24: arcbox.agent.v1.GuestListener
 }
 var file_arcbox_agent_v1_agent_proto_depIdxs = []int32{
-	5,  // 0: arcbox.agent.v1.WatchResponse.status:type_name -> arcbox.agent.v1.Status
-	7,  // 1: arcbox.agent.v1.WatchResponse.heartbeat:type_name -> arcbox.agent.v1.Heartbeat
-	6,  // 2: arcbox.agent.v1.Status.services:type_name -> arcbox.agent.v1.Service
+	6,  // 0: arcbox.agent.v1.WatchResponse.status:type_name -> arcbox.agent.v1.Status
+	8,  // 1: arcbox.agent.v1.WatchResponse.heartbeat:type_name -> arcbox.agent.v1.Heartbeat
+	7,  // 2: arcbox.agent.v1.Status.services:type_name -> arcbox.agent.v1.Service
 	0,  // 3: arcbox.agent.v1.Service.state:type_name -> arcbox.agent.v1.ServiceState
-	9,  // 4: arcbox.agent.v1.LogsRequest.positions:type_name -> arcbox.agent.v1.LogPosition
-	1,  // 5: arcbox.agent.v1.AgentService.Hello:input_type -> arcbox.agent.v1.HelloRequest
-	3,  // 6: arcbox.agent.v1.AgentService.Watch:input_type -> arcbox.agent.v1.WatchRequest
-	8,  // 7: arcbox.agent.v1.AgentService.Logs:input_type -> arcbox.agent.v1.LogsRequest
-	11, // 8: arcbox.agent.v1.AgentService.SetClock:input_type -> arcbox.agent.v1.SetClockRequest
-	13, // 9: arcbox.agent.v1.AgentService.Shutdown:input_type -> arcbox.agent.v1.ShutdownRequest
-	2,  // 10: arcbox.agent.v1.AgentService.Hello:output_type -> arcbox.agent.v1.HelloResponse
-	4,  // 11: arcbox.agent.v1.AgentService.Watch:output_type -> arcbox.agent.v1.WatchResponse
-	10, // 12: arcbox.agent.v1.AgentService.Logs:output_type -> arcbox.agent.v1.LogsResponse
-	12, // 13: arcbox.agent.v1.AgentService.SetClock:output_type -> arcbox.agent.v1.SetClockResponse
-	14, // 14: arcbox.agent.v1.AgentService.Shutdown:output_type -> arcbox.agent.v1.ShutdownResponse
-	10, // [10:15] is the sub-list for method output_type
-	5,  // [5:10] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	10, // 4: arcbox.agent.v1.LogsRequest.positions:type_name -> arcbox.agent.v1.LogPosition
+	17, // 5: arcbox.agent.v1.ForwardsRequest.answer:type_name -> arcbox.agent.v1.ForwardAnswer
+	18, // 6: arcbox.agent.v1.ForwardsRequest.released:type_name -> arcbox.agent.v1.ForwardReleased
+	20, // 7: arcbox.agent.v1.ForwardsResponse.snapshot:type_name -> arcbox.agent.v1.ForwardSnapshot
+	21, // 8: arcbox.agent.v1.ForwardsResponse.bind:type_name -> arcbox.agent.v1.ForwardLease
+	22, // 9: arcbox.agent.v1.ForwardsResponse.release:type_name -> arcbox.agent.v1.ForwardRelease
+	23, // 10: arcbox.agent.v1.ForwardsResponse.listeners:type_name -> arcbox.agent.v1.GuestListeners
+	21, // 11: arcbox.agent.v1.ForwardSnapshot.leases:type_name -> arcbox.agent.v1.ForwardLease
+	1,  // 12: arcbox.agent.v1.ForwardLease.protocol:type_name -> arcbox.agent.v1.ForwardProtocol
+	24, // 13: arcbox.agent.v1.GuestListeners.listeners:type_name -> arcbox.agent.v1.GuestListener
+	1,  // 14: arcbox.agent.v1.GuestListener.protocol:type_name -> arcbox.agent.v1.ForwardProtocol
+	2,  // 15: arcbox.agent.v1.AgentService.Hello:input_type -> arcbox.agent.v1.HelloRequest
+	4,  // 16: arcbox.agent.v1.AgentService.Watch:input_type -> arcbox.agent.v1.WatchRequest
+	9,  // 17: arcbox.agent.v1.AgentService.Logs:input_type -> arcbox.agent.v1.LogsRequest
+	12, // 18: arcbox.agent.v1.AgentService.SetClock:input_type -> arcbox.agent.v1.SetClockRequest
+	16, // 19: arcbox.agent.v1.AgentService.Forwards:input_type -> arcbox.agent.v1.ForwardsRequest
+	14, // 20: arcbox.agent.v1.AgentService.Shutdown:input_type -> arcbox.agent.v1.ShutdownRequest
+	3,  // 21: arcbox.agent.v1.AgentService.Hello:output_type -> arcbox.agent.v1.HelloResponse
+	5,  // 22: arcbox.agent.v1.AgentService.Watch:output_type -> arcbox.agent.v1.WatchResponse
+	11, // 23: arcbox.agent.v1.AgentService.Logs:output_type -> arcbox.agent.v1.LogsResponse
+	13, // 24: arcbox.agent.v1.AgentService.SetClock:output_type -> arcbox.agent.v1.SetClockResponse
+	19, // 25: arcbox.agent.v1.AgentService.Forwards:output_type -> arcbox.agent.v1.ForwardsResponse
+	15, // 26: arcbox.agent.v1.AgentService.Shutdown:output_type -> arcbox.agent.v1.ShutdownResponse
+	21, // [21:27] is the sub-list for method output_type
+	15, // [15:21] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_arcbox_agent_v1_agent_proto_init() }
@@ -1009,13 +1724,23 @@ func file_arcbox_agent_v1_agent_proto_init() {
 		(*WatchResponse_Status)(nil),
 		(*WatchResponse_Heartbeat)(nil),
 	}
+	file_arcbox_agent_v1_agent_proto_msgTypes[14].OneofWrappers = []any{
+		(*ForwardsRequest_Answer)(nil),
+		(*ForwardsRequest_Released)(nil),
+	}
+	file_arcbox_agent_v1_agent_proto_msgTypes[17].OneofWrappers = []any{
+		(*ForwardsResponse_Snapshot)(nil),
+		(*ForwardsResponse_Bind)(nil),
+		(*ForwardsResponse_Release)(nil),
+		(*ForwardsResponse_Listeners)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_arcbox_agent_v1_agent_proto_rawDesc), len(file_arcbox_agent_v1_agent_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   14,
+			NumEnums:      2,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

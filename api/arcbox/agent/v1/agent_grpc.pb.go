@@ -25,6 +25,7 @@ const (
 	AgentService_Watch_FullMethodName    = "/arcbox.agent.v1.AgentService/Watch"
 	AgentService_Logs_FullMethodName     = "/arcbox.agent.v1.AgentService/Logs"
 	AgentService_SetClock_FullMethodName = "/arcbox.agent.v1.AgentService/SetClock"
+	AgentService_Forwards_FullMethodName = "/arcbox.agent.v1.AgentService/Forwards"
 	AgentService_Shutdown_FullMethodName = "/arcbox.agent.v1.AgentService/Shutdown"
 )
 
@@ -48,6 +49,11 @@ type AgentServiceClient interface {
 	// SetClock sets the guest's clock to the host's when they differ by more
 	// than the agent's threshold.
 	SetClock(ctx context.Context, in *SetClockRequest, opts ...grpc.CallOption) (*SetClockResponse, error)
+	// Forwards tells the host which of its ports are to lead to containers, and
+	// takes its answers. The agent's first message is a Snapshot; requests that
+	// had no answer on an earlier stream follow as Binds. A stream that is opened
+	// while another one is open ends the older one.
+	Forwards(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ForwardsRequest, ForwardsResponse], error)
 	// Shutdown begins to stop the services and then powers the machine off. It
 	// returns when that has begun; a second call changes nothing.
 	Shutdown(ctx context.Context, in *ShutdownRequest, opts ...grpc.CallOption) (*ShutdownResponse, error)
@@ -119,6 +125,19 @@ func (c *agentServiceClient) SetClock(ctx context.Context, in *SetClockRequest, 
 	return out, nil
 }
 
+func (c *agentServiceClient) Forwards(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ForwardsRequest, ForwardsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AgentService_ServiceDesc.Streams[2], AgentService_Forwards_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ForwardsRequest, ForwardsResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AgentService_ForwardsClient = grpc.BidiStreamingClient[ForwardsRequest, ForwardsResponse]
+
 func (c *agentServiceClient) Shutdown(ctx context.Context, in *ShutdownRequest, opts ...grpc.CallOption) (*ShutdownResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ShutdownResponse)
@@ -149,6 +168,11 @@ type AgentServiceServer interface {
 	// SetClock sets the guest's clock to the host's when they differ by more
 	// than the agent's threshold.
 	SetClock(context.Context, *SetClockRequest) (*SetClockResponse, error)
+	// Forwards tells the host which of its ports are to lead to containers, and
+	// takes its answers. The agent's first message is a Snapshot; requests that
+	// had no answer on an earlier stream follow as Binds. A stream that is opened
+	// while another one is open ends the older one.
+	Forwards(grpc.BidiStreamingServer[ForwardsRequest, ForwardsResponse]) error
 	// Shutdown begins to stop the services and then powers the machine off. It
 	// returns when that has begun; a second call changes nothing.
 	Shutdown(context.Context, *ShutdownRequest) (*ShutdownResponse, error)
@@ -173,6 +197,9 @@ func (UnimplementedAgentServiceServer) Logs(*LogsRequest, grpc.ServerStreamingSe
 }
 func (UnimplementedAgentServiceServer) SetClock(context.Context, *SetClockRequest) (*SetClockResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetClock not implemented")
+}
+func (UnimplementedAgentServiceServer) Forwards(grpc.BidiStreamingServer[ForwardsRequest, ForwardsResponse]) error {
+	return status.Error(codes.Unimplemented, "method Forwards not implemented")
 }
 func (UnimplementedAgentServiceServer) Shutdown(context.Context, *ShutdownRequest) (*ShutdownResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Shutdown not implemented")
@@ -256,6 +283,13 @@ func _AgentService_SetClock_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AgentService_Forwards_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(AgentServiceServer).Forwards(&grpc.GenericServerStream[ForwardsRequest, ForwardsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AgentService_ForwardsServer = grpc.BidiStreamingServer[ForwardsRequest, ForwardsResponse]
+
 func _AgentService_Shutdown_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ShutdownRequest)
 	if err := dec(in); err != nil {
@@ -304,6 +338,12 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Logs",
 			Handler:       _AgentService_Logs_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "Forwards",
+			Handler:       _AgentService_Forwards_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "arcbox/agent/v1/agent.proto",

@@ -1,0 +1,33 @@
+package bootstrap
+
+import (
+	"log/slog"
+
+	"go.uber.org/fx"
+
+	"arcbox/adapters/docker"
+	grpcapi "arcbox/adapters/grpc"
+	"arcbox/application/containers"
+	"arcbox/application/port"
+	"arcbox/domain"
+)
+
+// newForwards makes the table of ports of the host that lead to containers.
+func newForwards(c Config, ev port.EventPublisher, log *slog.Logger) *containers.Forwards {
+	_, _, guest6 := domain.GuestIPv6()
+	return containers.NewForwards(containers.ForwardOptions{Guest4: c.Network.guest(), Guest6: guest6}, ev, log)
+}
+
+func newContainerWatcher(log *slog.Logger) port.ContainerWatcher { return docker.NewWatcher(log) }
+
+// newContainerNetwork serves every run of the machines. It stops before they
+// do, so no port of the host outlives what it leads to.
+func newContainerNetwork(lc fx.Lifecycle, e *containers.Engines, f *containers.Forwards, n *containers.Names, w port.ContainerWatcher, log *slog.Logger) *containers.Network {
+	network := containers.NewNetwork(e, f, n, w, log)
+	lc.Append(background(network.Run, nil))
+	return network
+}
+
+func newPortService(end closing, f port.Forwards) grpcapi.Service {
+	return grpcapi.NewPortService(end, f)
+}
