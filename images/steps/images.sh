@@ -27,7 +27,7 @@ images_busybox_root() {
 
 step_build() {
     local work=$1 out=$1/out packages=$1/packages f
-    debian_unpack "$DEBIAN_SUITE" "$packages" "$out/debs.txt" busybox-static lighttpd
+    debian_unpack "$DEBIAN_SUITE" "$packages" "$out/debs.txt" busybox-static nginx
     go_environment
     (cd "$REPO_DIR" && go build -o "$work/mkimage" ./images/mkimage)
 
@@ -41,22 +41,31 @@ step_build() {
         -epoch "$SOURCE_DATE_EPOCH" -cmd '["httpd","-f","-v","-p","80","-h","/var/www"]' -expose 80/tcp
 
     # A web server with the libraries that it needs and nothing else, not even
-    # a shell. Serving files is built into lighttpd; its modules are left out.
-    mkdir -p "$work"/web/{etc,run,srv/www,tmp}
+    # a shell.
+    mkdir -p "$work"/web/{etc/nginx,run,srv/www,tmp,var/lib/nginx,var/log/nginx}
     take_loader "$packages" "$work/web"
-    take_program "$packages" "$work/web" usr/sbin/lighttpd
+    take_program "$packages" "$work/web" usr/sbin/nginx
     printf 'root:x:0:0:root:/:/bin/false\n' >"$work/web/etc/passwd"
     printf 'root:x:0:\n' >"$work/web/etc/group"
-    cat >"$work/web/etc/lighttpd.conf" <<'CONF'
-server.document-root = "/srv/www"
-server.port = 80
-$SERVER["socket"] == "[::]:80" { }
-server.errorlog = "/dev/stderr"
-index-file.names = ("index.html")
-mimetype.assign = (".html" => "text/html")
+    cat >"$work/web/etc/nginx/nginx.conf" <<'CONF'
+user root;
+daemon off;
+worker_processes 1;
+pid /run/nginx.pid;
+error_log /dev/stderr;
+events { }
+http {
+    types { text/html html; }
+    access_log off;
+    server {
+        listen 80;
+        listen [::]:80;
+        root /srv/www;
+    }
+}
 CONF
     printf '<!doctype html>\n<title>ArcBox test</title>\n<h1>It works</h1>\n' >"$work/web/srv/www/index.html"
     "$work/mkimage" -o "$out/web.tar" -name arcbox/test-web:latest -root "$work/web" \
-        -epoch "$SOURCE_DATE_EPOCH" -cmd '["/usr/sbin/lighttpd","-D","-f","/etc/lighttpd.conf"]' -expose 80/tcp
+        -epoch "$SOURCE_DATE_EPOCH" -cmd '["/usr/sbin/nginx"]' -expose 80/tcp
     ls -l "$out"
 }

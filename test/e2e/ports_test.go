@@ -66,13 +66,29 @@ func TestAPublishedPortAnswersWhenRunReturns(t *testing.T) {
 	}
 }
 
-func TestCurlGetsAPageOfAPublishedWebServer(t *testing.T) {
+func TestCurlGetsAPageOfNginx(t *testing.T) {
 	port := freePort(t)
 	started(t, "-p", port+":80", "arcbox/test-web")
 	for _, url := range []string{"http://localhost:" + port + "/", "http://127.0.0.1:" + port + "/", "http://[::1]:" + port + "/"} {
 		out, err := exec.CommandContext(t.Context(), "curl", "-fsS", "--max-time", "30", url).CombinedOutput()
 		require.NoError(t, err, string(out))
 		require.Contains(t, string(out), "It works")
+	}
+}
+
+func TestSocatTalksToPublishedPorts(t *testing.T) {
+	shared.loadPeer(t)
+	port := freePort(t)
+	started(t, "-p", port+":7/tcp", "-p", port+":7/udp", peer, "echo:tcp::7", "echo:udp::7")
+	for address, want := range map[string]string{
+		"TCP4:127.0.0.1:" + port: "by socat\nend\n", "TCP6:[::1]:" + port: "by socat\nend\n",
+		"UDP4:127.0.0.1:" + port: "by socat\n", "UDP6:[::1]:" + port: "by socat\n",
+	} {
+		cmd := exec.CommandContext(t.Context(), "socat", "-t", "5", "-T", "5", "-", address)
+		cmd.Stdin = strings.NewReader("by socat\n")
+		out, err := cmd.Output()
+		require.NoError(t, err, address)
+		require.Equal(t, want, string(out), address)
 	}
 }
 
