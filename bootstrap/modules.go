@@ -19,6 +19,7 @@ import (
 
 	"arcbox/adapters/agent"
 	"arcbox/adapters/assets"
+	"arcbox/adapters/dns"
 	"arcbox/adapters/docker"
 	grpcapi "arcbox/adapters/grpc"
 	"arcbox/adapters/netfwd"
@@ -208,10 +209,10 @@ var systemModule = fx.Module("system",
 	fx.Provide(newSystem, func(s *system.System) port.System { return s }),
 )
 
-func newSystem(lc fx.Lifecycle, c Config, vm *lifecycle.Actor, engines port.Engines, a *appassets.Service, p *progress, bus *events.Bus, log *slog.Logger) (*system.System, error) {
+func newSystem(lc fx.Lifecycle, c Config, vm *lifecycle.Actor, engines port.Engines, a *appassets.Service, p *progress, bus *events.Bus, names *dns.Server, log *slog.Logger) (*system.System, error) {
 	s, err := system.New(system.Options{Boot: system.BootMode(c.VM.Boot)}, system.Ports{
 		Machines: map[domain.Role]*lifecycle.Actor{domain.RoleNative: vm},
-		Engines:  engines, Assets: a, Events: bus, Log: log})
+		Engines:  engines, Assets: a, Events: bus, Network: func() error { return names.Status().Err }, Log: log})
 	if err != nil {
 		return nil, err
 	}

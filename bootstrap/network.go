@@ -74,7 +74,7 @@ func (c Config) tunNetworks() tun.Networks {
 	return tun.Networks{
 		Subnets: []netip.Prefix{c.Network.prefix(), subnet6},
 		Guests:  []netip.Addr{c.Network.guest(), guest6},
-		Pools:   usernet.DefaultConfig().Behind,
+		Pools:   domain.ContainerPools(),
 	}
 }
 

@@ -20,8 +20,9 @@ func newForwards(c Config, ev port.EventPublisher, log *slog.Logger) *containers
 
 func newContainerWatcher(log *slog.Logger) port.ContainerWatcher { return docker.NewWatcher(log) }
 
-// newContainerNetwork serves every run of the machines. It stops before they
-// do, so no port of the host outlives what it leads to.
+// newContainerNetwork serves every run of the machines to its end: the daemon's
+// stop begins with shutting them down. It is over before the actor is, so no
+// port of the host outlives what it leads to.
 func newContainerNetwork(lc fx.Lifecycle, e *containers.Engines, f *containers.Forwards, n *containers.Names, w port.ContainerWatcher, log *slog.Logger) *containers.Network {
 	network := containers.NewNetwork(e, f, n, w, log)
 	lc.Append(background(network.Run, nil))

@@ -171,10 +171,6 @@ func compareRules(a, b ForwardRule) int {
 	)
 }
 
-// Conflicts says whether two different rules want the same port of the host;
-// see Overlaps.
-func (r ForwardRule) Conflicts(o ForwardRule) bool { return r != o && r.Overlaps(o) }
-
 // Overlaps says whether listeners of two rules cannot be open side by side:
 // same protocol and port, and the same address or one of them all addresses of
 // the other's family. Some systems let a listener on one address steal from a
@@ -188,17 +184,6 @@ func (r ForwardRule) Overlaps(o ForwardRule) bool {
 		return false
 	}
 	return a == b || a.IsUnspecified() || b.IsUnspecified()
-}
-
-// CheckForward returns ErrConflict, naming the holder, when the rule cannot be
-// opened beside those that are held.
-func CheckForward(rule ForwardRule, held []ForwardRule) error {
-	for _, h := range held {
-		if rule.Conflicts(h) {
-			return ForwardHeld(rule, h, "")
-		}
-	}
-	return nil
 }
 
 // ForwardHeld is the ErrConflict of a rule whose port another of ours holds.

@@ -31,8 +31,6 @@ type ContainerFacts struct {
 	Networks []ContainerNetwork
 	// Running is false for a container that only exists.
 	Running bool
-	// HostNetwork says that it shares the guest's own network.
-	HostNetwork bool
 	// Requested are the ports that it is to publish, as they were asked for: a
 	// host port may be empty, 0 or a range.
 	Requested []PortBinding

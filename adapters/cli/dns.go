@@ -7,20 +7,28 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"arcbox/domain"
 )
 
 func (c *command) dns() *cobra.Command {
 	var (
-		dry    bool
-		domain string
-		port   int
+		dry   bool
+		under string
+		port  int
 	)
 	open := func(cmd *cobra.Command) (DNS, error) {
 		o := c.overrides()
 		if cmd.Flags().Changed("domain") {
-			o["network.domain"] = domain
+			if _, err := domain.ParseDomain(under); err != nil {
+				return nil, usageError{fmt.Errorf("--domain: %w", err)}
+			}
+			o["network.domain"] = under
 		}
 		if cmd.Flags().Changed("port") {
+			if port < 1 || port > 65535 {
+				return nil, usageError{fmt.Errorf("--port %d: want 1 to 65535", port)}
+			}
 			o["network.dns_port"] = port
 		}
 		return c.deps.DNS(o)
@@ -67,9 +75,15 @@ needs root (not for --dry-run). Installed again, it changes nothing.`,
 	g := group("dns", "Know containers by their names on the host", `Know containers by their names on the host: NAME.arcbox.local and SERVICE.PROJECT.arcbox.local.
 The daemon answers on a port of the host's loopback; arcbox dns install makes the host's own resolver ask there.`,
 		install, uninstall, status)
-	g.PersistentFlags().StringVar(&domain, "domain", "", "what the names are under (default: as configured, network.domain)")
+	g.PersistentFlags().StringVar(&under, "domain", "", "what the names are under (default: as configured, network.domain)")
 	g.PersistentFlags().IntVar(&port, "port", 0, "where the daemon answers (default: as configured, network.dns_port)")
 	return g
+}
+
+// dnsOutput is the JSON of a change.
+type dnsOutput struct {
+	DryRun bool `json:"dry_run"`
+	DNSChange
 }
 
 // dnsChange shows what was done, in the past or in the conditional.
@@ -77,7 +91,7 @@ func (c *command) dnsChange(done DNSChange, dry bool, nothing string) error {
 	if done.Steps == nil {
 		done.Steps = []DNSStep{}
 	}
-	return c.print(done, func(w io.Writer) {
+	return c.print(dnsOutput{dry, done}, func(w io.Writer) {
 		if len(done.Steps) == 0 {
 			fmt.Fprintln(w, nothing)
 			return

@@ -36,6 +36,18 @@ func runDNS(t *testing.T, d *fakeDNS, args ...string) (code int, keys Overrides,
 	return code, keys, w.stdout.String(), w.stderr.String()
 }
 
+func TestFlagsOfDNSThatMakeNoSense(t *testing.T) {
+	for flag, want := range map[string]string{
+		"--port=0": "--port 0: want 1 to 65535", "--port=99999": "--port 99999: want 1 to 65535",
+		"--domain=a_b": `--domain: domain "a_b": want letters`, "--port=x": "invalid argument",
+	} {
+		code, _, _, stderr := runDNS(t, &fakeDNS{}, "status", flag)
+		require.Equal(t, ExitUsage, code, flag)
+		require.Contains(t, stderr, want)
+		require.NotContains(t, stderr, "configuration key", "nobody wrote one")
+	}
+}
+
 func TestDNSInstallSaysWhatItDoes(t *testing.T) {
 	d := &fakeDNS{steps: []DNSStep{{Remove: "/etc/old"}, {Write: "/etc/x", Content: "# ours\nDNS=1\n"}, {Command: []string{"systemctl", "restart", "x"}}}}
 	code, keys, stdout, _ := runDNS(t, d, "install", "--dry-run", "--domain", "box.test", "--port", "99")
@@ -55,7 +67,7 @@ func TestDNSInstallSaysWhatItDoes(t *testing.T) {
 	_, _, stdout, _ = runDNS(t, d, "uninstall")
 	require.Equal(t, "nothing is installed\n", stdout)
 	_, _, stdout, _ = runDNS(t, d, "install", "--format", "json")
-	require.JSONEq(t, `{"method":"m","steps":[]}`, stdout)
+	require.JSONEq(t, `{"dry_run":false,"method":"m","steps":[]}`, stdout)
 }
 
 func TestDNSInstallWithoutRootNamesTheCommand(t *testing.T) {

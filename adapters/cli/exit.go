@@ -53,6 +53,9 @@ func report(w io.Writer, err error) {
 	text, hint := err.Error(), domain.Hint(err)
 	if st, ok := status.FromError(err); ok && st.Code() != codes.OK {
 		text = st.Message()
+		if st.Code() == codes.Unavailable && len(st.Details()) == 0 { // the transport's words, not the daemon's
+			text, hint = "the daemon does not answer, or ended meanwhile", "arcbox daemon status and arcbox logs say more"
+		}
 		for _, d := range st.Details() {
 			if info, ok := d.(*errdetails.ErrorInfo); ok && hint == "" {
 				hint = info.Metadata["hint"]

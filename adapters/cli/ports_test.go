@@ -114,6 +114,21 @@ func TestPortsAreWatchedLineByLine(t *testing.T) {
 	require.Equal(t, 2, strings.Count(stdout, "HOST"))
 }
 
+func TestBytesAreShownShort(t *testing.T) {
+	for n, want := range map[int64]string{0: "0.0 KiB", 1 << 20: "1.0 MiB", 3 << 30: "3.0 GiB", -1: "?"} {
+		require.Equal(t, want, bytesText(n))
+	}
+}
+
+func TestADaemonThatIsGone(t *testing.T) {
+	w := newWorld(t)
+	w.running = true // it has no socket yet
+	code, _, stderr := w.run(t, "ports")
+	require.Equal(t, ExitError, code)
+	require.Contains(t, stderr, "the daemon does not answer, or ended meanwhile (arcbox daemon status")
+	require.NotContains(t, stderr, "dial", "the transport's words help nobody")
+}
+
 func TestCtrlCEndsWatchingPorts(t *testing.T) {
 	w := newWorld(t)
 	w.servePorts(t, &portServer{lists: []*arcboxv1.PortList{{}}, stay: true})

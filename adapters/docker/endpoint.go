@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"encoding/json"
 	"net/url"
 	"strings"
 )
@@ -57,6 +58,16 @@ func (e endpoint) publishes() (container string, ok bool) {
 	name, found := strings.CutPrefix(e.path, "/networks/")
 	_, action, _ := strings.Cut(name, "/")
 	return "", found && (action == "connect" || action == "disconnect")
+}
+
+// containerIn is the container that the body of a request about a network
+// names, "" when it does not.
+func containerIn(content []byte) string {
+	var b struct{ Container string }
+	if json.Unmarshal(content, &b) != nil {
+		return ""
+	}
+	return b.Container
 }
 
 // streams reports whether a GET is one of those that observers keep open or

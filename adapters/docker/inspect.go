@@ -32,7 +32,6 @@ type inspection struct {
 		ExposedPorts map[string]struct{}
 	}
 	HostConfig struct {
-		NetworkMode     string
 		PublishAllPorts bool
 		PortBindings    map[string][]struct{ HostIP, HostPort string }
 	}
@@ -44,7 +43,6 @@ type summary struct {
 	ID              string `json:"Id"`
 	Names           []string
 	Labels          map[string]string
-	HostConfig      struct{ NetworkMode string }
 	NetworkSettings networkSettings
 }
 
@@ -121,12 +119,11 @@ func subnets(all []network) []netip.Prefix {
 
 func (i *inspection) facts() domain.ContainerFacts {
 	f := domain.ContainerFacts{
-		ID:          i.ID,
-		Name:        cut(strings.TrimPrefix(i.Name, "/")),
-		Labels:      composeLabels(i.Config.Labels),
-		Running:     i.State.Running && !i.State.Restarting, // between two runs it has no address
-		HostNetwork: i.HostConfig.NetworkMode == "host",
-		Requested:   i.requested(),
+		ID:        i.ID,
+		Name:      cut(strings.TrimPrefix(i.Name, "/")),
+		Labels:    composeLabels(i.Config.Labels),
+		Running:   i.State.Running && !i.State.Restarting, // between two runs it has no address
+		Requested: i.requested(),
 	}
 	if f.Running {
 		f.Networks = i.NetworkSettings.networks(f.ID, f.Name)
@@ -135,7 +132,7 @@ func (i *inspection) facts() domain.ContainerFacts {
 }
 
 func (s *summary) facts() domain.ContainerFacts {
-	f := domain.ContainerFacts{ID: s.ID, Labels: composeLabels(s.Labels), Running: true, HostNetwork: s.HostConfig.NetworkMode == "host"}
+	f := domain.ContainerFacts{ID: s.ID, Labels: composeLabels(s.Labels), Running: true}
 	for _, name := range s.Names {
 		// Legacy links add names of the form /other/alias.
 		if name = strings.TrimPrefix(name, "/"); !strings.Contains(name, "/") {

@@ -34,8 +34,6 @@ func TestFactsOfAnInspectedContainer(t *testing.T) {
 	i.State.Restarting = true
 	require.False(t, i.facts().Running, "between two runs it has no address")
 	require.Empty(t, i.facts().Networks)
-	i.HostConfig.NetworkMode = "host"
-	require.True(t, i.facts().HostNetwork)
 }
 
 func TestSubnetsOfTheEnginesOwnNetworks(t *testing.T) {

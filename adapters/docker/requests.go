@@ -118,6 +118,9 @@ func (s *session) serveOne(ctx context.Context, h *requestHead, size int) bool {
 	} else {
 		request, done = s.opening(size, &left)
 	}
+	if e.starts && e.container == "" {
+		e.container = containerIn(content(request[size:], b, done))
+	}
 	s.logRequest(ctx, h.method, e, role)
 
 	x := &exchange{method: h.method, route: e, role: role, sent: done}
@@ -206,6 +209,7 @@ func (s *session) send(ctx context.Context, x *exchange, request []byte) (*upstr
 			}
 			continue
 		}
+		s.somebodyWaits(x)
 		n, err := s.writeHead(up, request)
 		s.mu.Lock()
 		lost := !x.started && (up.dead || err != nil && n == 0)
@@ -215,6 +219,7 @@ func (s *session) send(ctx context.Context, x *exchange, request []byte) (*upstr
 			s.mu.Unlock()
 			return up, nil
 		}
+		x.nobodyWaits()
 		up.retired = true
 		s.up = nil
 		s.mu.Unlock()

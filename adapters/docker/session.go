@@ -48,13 +48,13 @@ type exchange struct {
 	role    domain.Role
 	replay  []byte // the request, if it may be sent again
 	release func() // lets the machine idle
-	waited  func() // ends what port.Starts was told; nil for requests that start nothing
 
 	// under session.mu
-	handed   bool // the request's head was written: its loss is the responder's to handle
-	sent     bool // nothing of the request is to come after what is being written
-	started  bool // bytes of the response are on their way to the client
-	answered bool // the response is complete
+	waited   func() // ends what port.Starts was told; nil while it is told nothing
+	handed   bool   // the request's head was written: its loss is the responder's to handle
+	sent     bool   // nothing of the request is to come after what is being written
+	started  bool   // bytes of the response are on their way to the client
+	answered bool   // the response is complete
 }
 
 func newSession(s *Server, c *client, cancel context.CancelFunc) *session {
@@ -102,27 +102,43 @@ func (s *session) begin(x *exchange, last bool) {
 	if !x.route.observes {
 		x.release = s.server.engines.Hold(x.role)
 	}
-	if starts := s.server.opts.Starts; starts != nil && x.route.starts {
-		x.waited = sync.OnceFunc(starts.Starting(x.role, x.route.container))
-	}
 	s.mu.Lock()
 	s.exchange = x
 	s.lastOne = last
 	s.mu.Unlock()
 }
 
+// somebodyWaits tells port.Starts of a request that is about to reach its
+// engine. While the engine is still waited for, what it starts by itself is
+// nobody's request.
+func (s *session) somebodyWaits(x *exchange) {
+	starts := s.server.opts.Starts
+	if starts == nil || !x.route.starts {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x.waited == nil && !x.started { // an engine may answer what it was not asked yet
+		x.waited = starts.Starting(x.role, x.route.container)
+	}
+}
+
 func (s *session) release(x *exchange) {
 	s.server.counts.activeRequests.Add(-1)
+	s.mu.Lock()
 	x.nobodyWaits()
+	s.mu.Unlock()
 	if x.release != nil {
 		x.release()
 	}
 }
 
-// nobodyWaits says that the client has its answer, or never will.
+// nobodyWaits says that the client has its answer, never will, or that its
+// request has to be sent again. session.mu is held.
 func (x *exchange) nobodyWaits() {
 	if x.waited != nil {
 		x.waited()
+		x.waited = nil
 	}
 }
 

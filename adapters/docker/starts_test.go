@@ -3,6 +3,7 @@ package docker
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"net/http"
 	"sync"
 	"testing"
@@ -84,6 +85,46 @@ func TestAStartIsToldUntilItsAnswer(t *testing.T) {
 		require.NoError(t, res.Body.Close())
 	}
 	require.Equal(t, 2, w.all)
+}
+
+func TestAConnectionToANetworkNamesItsContainerInTheBody(t *testing.T) {
+	w := &waits{now: map[string]int{}}
+	during := make(chan [2]int, 1)
+	engine := httpEngine(t, 1, http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		during <- [2]int{w.waiting("native web"), w.waiting("native ")}
+		rw.WriteHeader(http.StatusOK)
+	}))
+	c := dial(t, serve(t, &fakeEngines{engine: engine}, Options{Starts: w}))
+	br := bufio.NewReader(c)
+	for body, want := range map[string][2]int{`{"Container":"web"}`: {1, 0}, `{"Container":7}`: {0, 1}, ``: {0, 1}} {
+		send(t, c, fmt.Sprintf("POST /v1.51/networks/shop/connect HTTP/1.1\r\nHost: d\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
+		require.Equal(t, want, <-during, body)
+		readResponse(t, br, "POST")
+	}
+}
+
+// A request that has the machine boot is no reason to fail the containers that
+// the engine starts by itself before it answers anybody.
+func TestAStartIsNotToldBeforeTheEngineIsThere(t *testing.T) {
+	w := &waits{now: map[string]int{}}
+	during := make(chan int, 1)
+	engine := httpEngine(t, 1, http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		during <- w.waiting("native web")
+		rw.WriteHeader(http.StatusNoContent)
+	}))
+	booting := make(chan int, 1)
+	boots := func(context.Context) (*fakeEngine, error) {
+		booting <- w.waiting("native web")
+		return engine, nil
+	}
+	s := serve(t, &fakeEngines{boot: boots}, Options{Starts: w})
+	c := dial(t, s)
+	send(t, c, "POST /containers/web/start HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n")
+	require.Zero(t, <-booting, "the engine's own containers start meanwhile")
+	require.Equal(t, 1, <-during)
+	res, _ := readResponse(t, bufio.NewReader(c), "POST")
+	require.Equal(t, http.StatusNoContent, res.StatusCode)
+	require.Zero(t, w.waiting("native web"))
 }
 
 func TestAStartThatIsNotAnsweredIsNotTold(t *testing.T) {

@@ -31,7 +31,8 @@ type forwardLimits struct {
 }
 
 // defaultForwardLimits are those of every forward. A connection beyond them is
-// reset at once, and of a session beyond them the datagrams are dropped.
+// reset at once, and of a session beyond them the datagrams are dropped, unless
+// one that is quiet can make room.
 func defaultForwardLimits() forwardLimits {
 	return forwardLimits{
 		tcpFlows:    4096,

@@ -59,6 +59,18 @@ func TestForwardHalfClose(t *testing.T) {
 	}
 }
 
+// settledFlow is a flow in which a byte has gone all the way. The fake guest
+// connects to the server before it answers the host, and would take a reset that
+// comes at once for a refusal: the host tries again, with another connection.
+func settledFlow(t *testing.T, ln *net.TCPListener, host netip.AddrPort) (client, server *net.TCPConn) {
+	client, server = flow(t, ln, host)
+	_, err := client.Write([]byte("x"))
+	require.NoError(t, err)
+	_, err = io.ReadFull(server, make([]byte, 1))
+	require.NoError(t, err)
+	return client, server
+}
+
 func requireReset(t *testing.T, c net.Conn) {
 	t.Helper()
 	_, err := io.Copy(io.Discard, c)
@@ -92,7 +104,7 @@ func TestForwardReset(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client, server := flow(t, ln, host)
+			client, server := settledFlow(t, ln, host)
 			sees := reset(client, server)
 			// A side that was told of an end already learns of the reset when it writes.
 			require.Eventually(t, func() bool {
@@ -109,10 +121,10 @@ func TestForwardResetIsNoEnd(t *testing.T) {
 	r := newForwardRig(t, forwardLimits{})
 	ln := r.listen(t, container4)
 	_, host := r.forward(t, domain.TCP, "127.0.0.1", container4)
-	client, server := flow(t, ln, host)
+	client, server := settledFlow(t, ln, host)
 	resetTCP(client)
 	requireReset(t, server)
-	client, server = flow(t, ln, host)
+	client, server = settledFlow(t, ln, host)
 	resetTCP(server)
 	requireReset(t, client)
 }
@@ -193,6 +205,23 @@ func TestForwardSlowReader(t *testing.T) {
 		require.EqualValues(t, sent, got, "and nothing is lost")
 	}
 	require.Positive(t, f.Stats().In)
+}
+
+// TestForwardClientGivesUp: a container that hangs does not keep the
+// connections of clients that are gone.
+func TestForwardClientGivesUp(t *testing.T) {
+	r := newForwardRig(t, forwardLimits{})
+	ln := r.listen(t, container4)
+	f, host := r.forward(t, domain.TCP, "127.0.0.1", container4)
+	client, _ := flow(t, ln, host)
+	require.NoError(t, client.SetWriteDeadline(time.Now().Add(500*time.Millisecond)))
+	for {
+		if _, err := client.Write(make([]byte, 1<<20)); err != nil {
+			break
+		}
+	}
+	resetTCP(client)
+	requireNoFlows(t, f)
 }
 
 func heap() int64 {

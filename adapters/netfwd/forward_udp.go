@@ -3,10 +3,9 @@ package netfwd
 import (
 	"context"
 	"errors"
+	"math"
 	"net"
-	"net/netip"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -36,29 +35,14 @@ type udpForward struct {
 	wildcard bool // several addresses of the host: where a datagram came to matters
 	idle     time.Duration
 
-	wake chan struct{} // ready is not empty
+	wake    chan struct{} // ready is not empty
+	crowded int64         // until then no session is quiet enough to end; of requests
 
 	mu       sync.Mutex
 	sessions map[udpKey]*udpSession
 	ready    []*udpSession // may have something from the guest
 	expiry   *time.Timer   // runs while there are sessions
 	ticking  bool
-}
-
-// udpKey tells sessions apart. The answer must come from the address that the
-// client sent to, so a client that uses two of them has two sessions.
-type udpKey struct {
-	client netip.AddrPort
-	local  netip.Addr
-}
-
-type udpSession struct {
-	key     udpKey
-	guest   *usernet.Datagrams
-	source  []byte // the control message that makes answers come from key.local
-	last    atomic.Int64
-	queued  bool // in ready; under mu
-	refused atomic.Bool
 }
 
 // listenUDP binds plan and starts to carry its sessions.
@@ -93,6 +77,7 @@ func (f *forward) listenUDP(ctx context.Context, plan bindPlan) error {
 
 // requests passes the clients' datagrams on until the socket is closed.
 func (u *udpForward) requests() {
+	defer u.expire(math.MaxInt64) // replies may have ended before the last session was made
 	var oob [controlSpace]byte
 	var bufs [1][]byte
 	var recvErr error
@@ -101,10 +86,12 @@ func (u *udpForward) requests() {
 		defer u.owner.buffers.Put(buf)
 		bufs[0] = *buf
 		for range udpBatch {
-			k, oobn, _, from, err := unix.RecvmsgBuffers(int(fd), bufs[:], oob[:], 0)
+			k, oobn, flags, from, err := unix.RecvmsgBuffers(int(fd), bufs[:], oob[:], 0)
 			switch err {
 			case nil:
-				u.request(bufs[0][:k], from, oob[:oobn])
+				if flags&unix.MSG_TRUNC == 0 { // IPv6 has larger ones than MaxDatagram: a part of one is not what was sent
+					u.request(bufs[0][:k], from, oob[:oobn])
+				}
 			case unix.EINTR:
 			case unix.EAGAIN:
 				return false
@@ -153,49 +140,14 @@ func (u *udpForward) request(b []byte, from unix.Sockaddr, oob []byte) {
 	}
 }
 
-// session returns key's session, and makes it when there is none and there may
-// be one. Only requests calls it.
-func (u *udpForward) session(key udpKey) *udpSession {
-	now := time.Now().UnixNano()
-	u.mu.Lock()
-	s := u.sessions[key]
-	if s != nil {
-		s.last.Store(now) // within the lock: expire does not miss it
-	}
-	u.mu.Unlock()
-	if s != nil {
-		return s
-	}
-	if !u.admit(u.limits.udpSessions) {
-		return nil
-	}
-	s = &udpSession{key: key}
-	if u.wildcard {
-		s.source = sourceControl(key)
-	}
-	s.last.Store(now)
-	var err error
-	if s.guest, err = u.net.DialDatagrams(u.rule.Target, func() { u.notify(s) }); err != nil {
-		u.flows.Add(-1)
-		u.failed.Add(1)
-		return nil
-	}
-	u.mu.Lock()
-	u.sessions[key] = s
-	if !u.ticking {
-		u.ticking = true
-		u.expiry.Reset(u.idle / 4)
-	}
-	u.mu.Unlock()
-	return s
-}
-
 // notify says that the guest may have sent something. The stack calls it.
 func (u *udpForward) notify(s *udpSession) {
 	u.mu.Lock()
 	if !s.queued {
 		s.queued = true
-		u.ready = append(u.ready, s)
+		if s.guest != nil {
+			u.ready = append(u.ready, s)
+		}
 	}
 	u.mu.Unlock()
 	select {
@@ -205,9 +157,9 @@ func (u *udpForward) notify(s *udpSession) {
 }
 
 // replies passes the guest's answers on and ends idle sessions, until the
-// forward is closed. It alone closes sessions.
+// forward is closed.
 func (u *udpForward) replies() {
-	defer u.expire(true)
+	defer u.expire(math.MaxInt64)
 	defer u.expiry.Stop()
 	for {
 		select {
@@ -216,7 +168,7 @@ func (u *udpForward) replies() {
 				u.reply(s)
 			}
 		case <-u.expiry.C:
-			u.expire(false)
+			u.expire(time.Now().Add(-u.idle).UnixNano())
 		case <-u.life.Done():
 			return
 		}
@@ -269,27 +221,6 @@ func (u *udpForward) noteRefusal(s *udpSession) {
 
 func refusal(err error) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH)
-}
-
-// expire ends the sessions that were idle for too long, or all of them.
-func (u *udpForward) expire(all bool) {
-	before := time.Now().Add(-u.idle).UnixNano()
-	var ended []*udpSession
-	u.mu.Lock()
-	for key, s := range u.sessions {
-		if all || s.last.Load() <= before {
-			delete(u.sessions, key)
-			ended = append(ended, s)
-		}
-	}
-	if u.ticking = !all && len(u.sessions) > 0; u.ticking {
-		u.expiry.Reset(u.idle / 4)
-	}
-	u.mu.Unlock()
-	for _, s := range ended { // without the lock, which notify takes within the stack's
-		s.guest.Close()
-		u.flows.Add(-1)
-	}
 }
 
 // buffer returns one for the largest datagram.

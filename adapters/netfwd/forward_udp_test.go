@@ -43,6 +43,39 @@ func TestForwardUDPSizes(t *testing.T) {
 	}
 }
 
+// TestForwardUDPTooLarge: what a datagram of IPv4 has no room for is lost, and
+// not cut.
+func TestForwardUDPTooLarge(t *testing.T) {
+	r := newForwardRig(t, forwardLimits{})
+	r.echoUDP(t, container6)
+	f, host := r.forward(t, domain.UDP, "::1", container6)
+	client := dialUDP(t, host)
+	require.NoError(t, client.SetWriteBuffer(1<<20))
+	_, err := client.Write(pattern(usernet.MaxDatagram + 10))
+	require.NoError(t, err)
+	requireEcho(t, client, []byte("next"))
+	// It is counted after it was sent, and the answer may be quicker.
+	require.Eventually(t, func() bool { return f.Stats().In != 0 }, 10*time.Second, time.Millisecond)
+	require.Equal(t, uint64(4), f.Stats().In)
+}
+
+// TestForwardUDPEarlyNews: a guest that guesses the port of a session may send
+// to it before the session is known here.
+func TestForwardUDPEarlyNews(t *testing.T) {
+	r := newForwardRig(t, forwardLimits{})
+	u := &udpForward{forward: &forward{}, wake: make(chan struct{}, 1), sessions: make(map[udpKey]*udpSession),
+		idle: time.Hour, expiry: time.NewTimer(time.Hour)}
+	s := &udpSession{}
+	u.notify(s)
+	require.Nil(t, u.next(), "it has no socket yet")
+	guest, err := r.net.DialDatagrams(container4, func() {})
+	require.NoError(t, err)
+	defer guest.Close()
+	u.place(s, guest)
+	require.Same(t, s, u.next())
+	require.Nil(t, u.next())
+}
+
 // TestForwardUDPClientsApart is the bug of the first forwarder, which knew only
 // the last client and sent it everybody's answers.
 func TestForwardUDPClientsApart(t *testing.T) {
@@ -193,6 +226,26 @@ func TestForwardUDPLimit(t *testing.T) {
 	require.Equal(t, uint64(2), f.Stats().Total)
 	requireNoFlows(t, f)
 	requireEcho(t, third, []byte("there is a place again"))
+}
+
+// TestForwardUDPMakesRoom: places that nobody uses do not keep a new client out.
+func TestForwardUDPMakesRoom(t *testing.T) {
+	r := newForwardRig(t, forwardLimits{udpSessions: 16, udpIdle: time.Hour, udpIdleDNS: time.Hour})
+	r.echoUDP(t, container4)
+	f, host := r.forward(t, domain.UDP, "127.0.0.1", container4)
+	for range 16 {
+		requireEcho(t, dialUDP(t, host), []byte("one datagram and no more"))
+	}
+	c := dialUDP(t, host)
+	require.Eventually(t, func() bool {
+		c.SetDeadline(time.Now().Add(50 * time.Millisecond))
+		c.Write([]byte("new"))
+		k, err := c.Read(make([]byte, 100))
+		return err == nil && k == 3
+	}, 10*time.Second, time.Millisecond)
+	require.Equal(t, uint64(17), f.Stats().Total)
+	require.LessOrEqual(t, f.Stats().Flows, uint64(15), "several places became free at once")
+	require.Positive(t, f.Stats().Limited, "not before they were quiet for a while")
 }
 
 func TestForwardUDPCloseInTraffic(t *testing.T) {

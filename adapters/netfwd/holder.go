@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"arcbox/domain"
 )
@@ -125,11 +126,12 @@ func socketTables(p domain.Protocol, host netip.Addr) []string {
 // printable makes a process' name fit for a line of text: it may have chosen
 // any bytes.
 func printable(s string) string {
+	const longest = 64 // bytes
 	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == '\uFFFD' || r >= 0x80 && r < 0xa0 {
+		if r == '\uFFFD' || !unicode.IsPrint(r) { // marks that turn the text's direction are not printable either
 			return '?'
 		}
 		return r
 	}, strings.ToValidUTF8(strings.TrimSpace(s), "?"))
-	return s[:min(len(s), 64)]
+	return strings.ToValidUTF8(s[:min(len(s), longest)], "")
 }

@@ -72,10 +72,6 @@ func (l *Link) SetBehind(prefixes []netip.Prefix) error {
 	return l.net.SetBehind(prefixes)
 }
 
-// Splice copies both ways between a and b, which it then owns, as
-// usernet.Network.Splice does.
-func (l *Link) Splice(a, b usernet.HalfCloser) { l.net.Splice(a, b) }
-
 // Counters returns what the network has counted.
 func (l *Link) Counters() usernet.Counters { return l.net.Counters() }
 

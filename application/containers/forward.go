@@ -44,8 +44,11 @@ type forward struct {
 	freed chan struct{} // closed when it is out of the table and its port is free
 
 	// under Forwards.mu
-	gone   bool // nobody wants it any more: it is never opened again
-	holds  bool // its port is open, or about to be
+	gone   bool     // nobody wants it any more: it is never opened again
+	later  bool     // nobody waits for its first attempt, which the run makes
+	trying bool     // the run makes an attempt
+	holds  bool     // its port is open, or about to be
+	behind *forward // the one of ours that had its port at the last attempt
 	cancel context.CancelFunc
 	opened port.Forward
 	state  domain.ForwardState // "" until the first attempt is over
@@ -139,16 +142,18 @@ func (f *Forwards) close(e *forward) {
 	f.remove(e)
 	e.holds = false
 	close(e.freed)
-	f.retryOverlapping(e.rule)
+	f.retryBehind(e)
 	f.notify()
 }
 
-// retryOverlapping has those try again that a freed port kept away. f.mu is held.
-func (f *Forwards) retryOverlapping(freed domain.ForwardRule) {
-	for e := range f.byPort[hostPortOf(freed)] {
-		if e.state == domain.ForwardConflict && !e.gone && e.rule.Overlaps(freed) {
-			e.due = time.Now()
-			e.run.nudge()
+// retryBehind has those try again that e, which holds its port no more, kept
+// away. What others keep away is not among them: two that exclude each other
+// would have each other try without a pause. f.mu is held.
+func (f *Forwards) retryBehind(e *forward) {
+	for o := range f.byPort[hostPortOf(e.rule)] {
+		if o.behind == e && o.state == domain.ForwardConflict && !o.gone {
+			o.due = time.Now()
+			o.run.nudge()
 		}
 	}
 }
@@ -174,7 +179,7 @@ func (f *Forwards) open(ctx context.Context, e *forward) error {
 	e.holds = err == nil
 	if err != nil {
 		e.opened = nil
-		f.retryOverlapping(e.rule)
+		f.retryBehind(e)
 	}
 	return err
 }
@@ -191,6 +196,7 @@ func (f *Forwards) reserve(ctx context.Context, e *forward, cancel context.Cance
 			return fmt.Errorf("forward %s: it was given up: %w", e.rule, domain.ErrCanceled)
 		}
 		holder := f.holder(e)
+		e.behind = holder
 		if holder == nil {
 			e.holds = true
 			f.mu.Unlock()
@@ -237,11 +243,14 @@ func (f *Forwards) settle(e *forward, err error, waited bool) error {
 		return err
 	}
 	before := e.state
-	e.state, e.reason = domain.ForwardStateFor(err), ""
+	e.state, e.reason, e.trying = domain.ForwardStateFor(err), "", false
 	if err != nil {
 		e.reason = text(err)
 		e.tries++
 		e.due = time.Now().Add(domain.ForwardPause(e.tries))
+		if e.behind != nil && !e.behind.holds { // its port came free meanwhile
+			e.due = time.Now()
+		}
 	}
 	if e.state != before {
 		e.since = time.Now()

@@ -2,7 +2,9 @@ package containers
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"arcbox/application/port"
@@ -13,9 +15,9 @@ import (
 const (
 	maxLeases  = 4096
 	maxLeaseID = 128
-	// resetBudget bounds opening what a guest holds already; what is not open by
-	// then is tried again as if it were in conflict.
-	resetBudget = 30 * time.Second
+	// opensAtOnce bounds the attempts of one run that nobody waits for. One takes
+	// time where the system is asked who has the port.
+	opensAtOnce = 8
 )
 
 // forwardRun is the forwards of one run of a machine. It implements
@@ -73,18 +75,31 @@ func (r *forwardRun) nudge() {
 	}
 }
 
-// retry tries again what is in conflict, whenever it is due, until ctx ends.
+// retry makes the attempts that nobody waits for: the first ones of what the
+// guest has already, and those of what is in conflict, whenever they are due.
+// It returns when ctx ended and none of them runs.
 func (r *forwardRun) retry(ctx context.Context) {
+	var attempts sync.WaitGroup
+	defer attempts.Wait()
+	slots := make(chan struct{}, opensAtOnce)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		due, next := r.due(time.Now())
 		for _, e := range due {
-			// Its failure is its state, not this loop's.
-			_ = r.forwards.settle(e, r.forwards.open(ctx, e), false)
-		}
-		if len(due) > 0 && ctx.Err() == nil {
-			continue
+			select {
+			case slots <- struct{}{}:
+			case <-ctx.Done():
+				return
+			}
+			attempts.Go(func() {
+				defer func() { <-slots }()
+				err := r.forwards.open(ctx, e)
+				if err != nil && ctx.Err() != nil {
+					return // the run's end takes it away
+				}
+				_ = r.forwards.settle(e, err, false) // its failure is its state, not this loop's
+			})
 		}
 		var elapsed <-chan time.Time
 		if !next.IsZero() {
@@ -100,18 +115,19 @@ func (r *forwardRun) retry(ctx context.Context) {
 	}
 }
 
-// due returns what is to be tried by now, or when the next is; a zero time is
-// never.
+// due returns what is to be tried by now, which the caller does, and when the
+// next is; a zero time is never.
 func (r *forwardRun) due(now time.Time) (due []*forward, next time.Time) {
 	f := r.forwards
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for e := range f.entries {
 		switch {
-		case e.run != r || e.gone || e.state != domain.ForwardConflict:
-		case !e.due.After(now):
+		case e.run != r || e.gone || e.trying:
+		case e.later, e.state == domain.ForwardConflict && !e.due.After(now):
+			e.later, e.trying = false, true
 			due = append(due, e)
-		case next.IsZero() || e.due.Before(next):
+		case e.state == domain.ForwardConflict && (next.IsZero() || e.due.Before(next)):
 			next = e.due
 		}
 	}
@@ -140,7 +156,9 @@ func (r *forwardRun) Bind(ctx context.Context, l port.ForwardLease) error {
 	if err != nil {
 		return err
 	}
-	return f.settle(e, f.open(ctx, e), waited)
+	err = f.open(ctx, e)
+	calledOff := errors.Is(ctx.Err(), context.Canceled) // the guest has no such lease then
+	return f.settle(e, err, waited || calledOff)
 }
 
 // hasTwin says whether the guest holds the 0.0.0.0 half of a :: rule. The
@@ -161,7 +179,9 @@ func (r *forwardRun) Release(id string) {
 	r.forwards.closeAll(r.forwards.take(func(e *forward) bool { return e.run == r && e.owner == by }))
 }
 
-// Reset implements port.ForwardHandler.
+// Reset implements port.ForwardHandler. What the guest holds and the host does
+// not is opened after it returned: requests that somebody waits for come behind
+// it.
 func (r *forwardRun) Reset(leases []port.ForwardLease) {
 	f := r.forwards
 	wanted := map[ownerKey]domain.ForwardRule{}
@@ -188,7 +208,6 @@ func (r *forwardRun) Reset(leases []port.ForwardLease) {
 			have[e.owner] = true
 		}
 	}
-	var added []*forward
 	for _, by := range order {
 		if have[by] {
 			continue
@@ -198,24 +217,19 @@ func (r *forwardRun) Reset(leases []port.ForwardLease) {
 			f.log.Warn("a lease of the guest is not served", "machine", string(r.machine), "error", err)
 			break
 		}
-		added = append(added, e)
+		e.later = true
 	}
 	f.mu.Unlock()
 	f.closeAll(old)
-	ctx, cancel := context.WithTimeout(context.Background(), resetBudget)
-	defer cancel()
-	for _, e := range added {
-		_ = f.settle(e, f.open(ctx, e), false) // nobody waits: its failure is its state
-	}
+	r.nudge()
 }
 
-// Listeners implements port.ForwardHandler.
+// Listeners implements port.ForwardHandler. Like Reset, it does not wait for
+// ports.
 func (r *forwardRun) Listeners(sockets []domain.GuestListener) {
 	o := r.forwards.options
-	ctx, cancel := context.WithTimeout(context.Background(), resetBudget)
-	defer cancel()
 	wishes := domain.ListenerForwards(sockets, o.Guest4, o.Guest6)
-	if err := r.forwards.set(ctx, r, ownerKey{kind: byListeners}, wishes, false); err != nil {
+	if _, err := r.forwards.want(r, ownerKey{kind: byListeners}, wishes, true); err != nil {
 		r.forwards.log.Warn("listeners of the guest are not served", "machine", string(r.machine), "error", err)
 	}
 }

@@ -76,7 +76,12 @@ func (f *Forwards) Start(ctx context.Context, machine domain.MachineName, owner 
 	}
 	by := ownerKey{byContainer, owner}
 	f.closeAll(f.take(func(e *forward) bool { return e.owner == by && e.run != run }))
-	err := f.set(ctx, run, by, wishes, true)
+	missing, err := f.want(run, by, wishes, false)
+	for _, e := range missing {
+		if err == nil {
+			err = f.settle(e, f.open(ctx, e), true)
+		}
+	}
 	if err != nil {
 		f.Stop(owner)
 	}

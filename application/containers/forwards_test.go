@@ -233,6 +233,7 @@ func TestResetMakesTheHostAgreeWithTheGuest(t *testing.T) {
 			lease("comes", "tcp 0.0.0.0:1004", "172.17.0.2:4"), lease("busy", "tcp 0.0.0.0:1005", "172.17.0.2:5"),
 			lease("comes", "tcp 0.0.0.0:1006", "172.17.0.2:6"), lease("", "tcp 0.0.0.0:1007", "172.17.0.2:7"),
 		})
+		synctest.Wait()
 		require.Equal(t, []string{"0.0.0.0:1001/tcp", "0.0.0.0:1003/tcp", "0.0.0.0:1004/tcp"}, h.listening())
 		require.Equal(t, stays, h.status("0.0.0.0:1001"), "what is held on both sides is not touched")
 		require.Equal(t, "172.17.0.9:3", h.status("0.0.0.0:1003").Rule.Target.String())
@@ -260,6 +261,7 @@ func TestAGuestThatIsNotModest(t *testing.T) {
 			leases = append(leases, lease(fmt.Sprint(i), fmt.Sprintf("tcp 0.0.0.0:%d", 1024+i), "172.17.0.2:1"))
 		}
 		g.Reset(leases)
+		synctest.Wait()
 		require.Len(t, h.rig.Listening(), 4096)
 		g.Reset(nil)
 	})
@@ -334,12 +336,13 @@ func TestAReleaseDuringTheBindLeavesNothing(t *testing.T) {
 
 func TestListenersOfTheHostNetwork(t *testing.T) {
 	onHost(t, func(t *testing.T, h *host) {
-		h.news(domain.ContainerChange{Full: true, Present: []domain.ContainerFacts{{ID: id("a"), Name: "/app", Running: true, HostNetwork: true}}})
+		h.news(domain.ContainerChange{Full: true, Present: []domain.ContainerFacts{{ID: id("a"), Name: "/app", Running: true}}})
 		g := h.guest()
 		socket := func(at string, dual bool) domain.GuestListener {
 			return domain.GuestListener{Container: id("a"), Protocol: domain.TCP, Addr: rule("tcp "+at, "1.1.1.1:1").Host, DualStack: dual}
 		}
 		g.Listeners([]domain.GuestListener{socket("[::]:3000", true), socket("127.0.0.1:9229", false)})
+		synctest.Wait()
 		require.Equal(t, []string{"127.0.0.1:3000/tcp", "[::1]:3000/tcp"}, h.listening())
 		require.Equal(t, "10.0.2.2:3000", h.status("127.0.0.1:3000").Rule.Target.String())
 		require.Equal(t, "app", h.status("127.0.0.1:3000").Container)
@@ -348,6 +351,7 @@ func TestListenersOfTheHostNetwork(t *testing.T) {
 		require.Contains(t, refused.Reason, "loopback")
 		before := h.rig.Opens()
 		g.Listeners([]domain.GuestListener{socket("[::]:3000", true)})
+		synctest.Wait()
 		require.Equal(t, before, h.rig.Opens(), "what is the same stays")
 		g.Reset(nil)
 		require.Len(t, h.listening(), 2, "leases are not listeners")

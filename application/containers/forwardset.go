@@ -1,24 +1,15 @@
 package containers
 
 import (
-	"context"
-	"errors"
 	"time"
 
 	"arcbox/domain"
 )
 
-// refuse notes that there is no use in trying.
-func (f *Forwards) refuse(e *forward, why string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	e.state, e.reason, e.since = domain.ForwardRefused, why, time.Now()
-	f.notify()
-}
-
-// set makes wishes what an owner wants of a run, and returns the first failure
-// if a client waits.
-func (f *Forwards) set(ctx context.Context, run *forwardRun, by ownerKey, wishes []domain.ListenerForward, waited bool) error {
+// want makes wishes what an owner wants of a run. It closes what is too much
+// and returns what is not open yet, which is the caller's to open, or with later
+// the run's. The error is the first wish's that the table has no room for.
+func (f *Forwards) want(run *forwardRun, by ownerKey, wishes []domain.ListenerForward, later bool) ([]*forward, error) {
 	refused := map[domain.ForwardRule]string{}
 	desired := make([]domain.ForwardRule, 0, len(wishes))
 	for _, w := range wishes {
@@ -45,21 +36,21 @@ func (f *Forwards) set(ctx context.Context, run *forwardRun, by ownerKey, wishes
 	for _, r := range missing {
 		e, err := f.add(run, by, r)
 		if err != nil {
-			failure = errors.Join(failure, err)
+			failure = err
 			break
 		}
-		added = append(added, e)
-	}
-	f.mu.Unlock()
-	f.closeAll(old)
-	for _, e := range added {
-		if why := refused[e.rule]; why != "" {
-			f.refuse(e, why)
+		if why := refused[r]; why != "" { // there is no use in trying
+			e.state, e.reason, e.since = domain.ForwardRefused, why, time.Now()
 			continue
 		}
-		if err := f.settle(e, f.open(ctx, e), waited); err != nil && failure == nil {
-			failure = err
-		}
+		e.later = later
+		added = append(added, e)
 	}
-	return failure
+	f.notify()
+	f.mu.Unlock()
+	f.closeAll(old)
+	if later {
+		run.nudge()
+	}
+	return added, failure
 }

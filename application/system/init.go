@@ -9,10 +9,9 @@ import (
 )
 
 // Init brings the daemon up, and returns when it is ready, degraded or failed.
-// Missing or broken assets and a host service that cannot be opened fail it
-// (the error is returned; the daemon ends). A machine or engine that does not
-// come up only degrades it: the daemon stays, shows why, and the next request
-// tries again. When ctx ends, Init returns domain.ErrCanceled soon and leaves
+// Missing or broken assets fail it (the error is returned; the daemon ends). A
+// machine or engine that does not come up only degrades it: the daemon stays,
+// shows why, and the next request tries again. When ctx ends, Init returns domain.ErrCanceled soon and leaves
 // no machine running. It is called once.
 func (s *System) Init(ctx context.Context) error {
 	s.phase(domain.PhaseInitializing, "starting")
@@ -37,9 +36,10 @@ func (s *System) init(ctx context.Context) error {
 	if s.options.Boot == BootEager {
 		degraded = s.boot(ctx)
 	}
-	if err := s.network(ctx); err != nil {
-		return err
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
+	s.network()
 	if s.options.Boot == BootEager && degraded == nil {
 		degraded = s.engine(ctx)
 	}
@@ -81,17 +81,14 @@ func (s *System) boot(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (s *System) network(ctx context.Context) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
+func (s *System) network() {
+	message := "the host's services are open"
 	if s.ports.Network != nil {
-		if err := s.ports.Network(ctx); err != nil {
-			return fmt.Errorf("opening the host's services: %w", err)
+		if err := s.ports.Network(); err != nil {
+			message = "not all of the host's services are open: " + err.Error()
 		}
 	}
-	s.phase(domain.PhaseNetworkReady, "the host's services are open")
-	return nil
+	s.phase(domain.PhaseNetworkReady, message)
 }
 
 func (s *System) engine(ctx context.Context) error {
@@ -123,16 +120,6 @@ func (s *System) abort(ctx context.Context) {
 	if err := s.ShutdownForce(bounded); err != nil {
 		s.log.Error("a virtual machine of the interrupted start may still run", "error", err)
 	}
-}
-
-// Cleaning tells that the start waits for what an earlier daemon left behind,
-// or, when done, that it goes on.
-func (s *System) Cleaning(message string, done bool) {
-	if done {
-		s.phase(domain.PhaseInitializing, message)
-		return
-	}
-	s.phase(domain.PhaseCleaningUp, message)
 }
 
 // Fail ends the start: err happened outside of Init, or was returned by it.

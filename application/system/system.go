@@ -45,10 +45,10 @@ type Ports struct {
 	Engines  port.Engines
 	Assets   port.BootAssets
 	Events   EventSource
-	// Network opens what the host is served through (names, sockets,
-	// forwards) after the machine is up, or instead of it. It returns when they
-	// serve, and a failure of it ends the start.
-	Network func(ctx context.Context) error
+	// Network says what of the host's side does not serve, as what is told of
+	// the start; nil is all of it. Sockets are open before a start begins, and
+	// what could not be opened goes on trying, so it does not wait.
+	Network func() error
 	Log     *slog.Logger
 }
 
@@ -106,10 +106,6 @@ func (s *System) Setup() domain.SetupStatus { return s.setup.newest() }
 func (s *System) WatchSetup(ctx context.Context, f func(domain.SetupStatus) error) error {
 	return s.setup.watch(ctx, f)
 }
-
-// Note changes the facts that outlive the start, such as DNSResolverInstalled.
-// Watchers are told only when something did change.
-func (s *System) Note(change func(*domain.SetupStatus)) { s.setup.update(change) }
 
 // Watch implements port.System.
 func (s *System) Watch(ctx context.Context, f func(e domain.Event, missed int) error) error {

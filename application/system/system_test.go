@@ -24,7 +24,7 @@ type world struct {
 	rig     *lifecycletest.Rig
 	vm      *lifecycle.Actor
 	system  *system.System
-	network func(context.Context) error
+	network func() error
 	engine  func(context.Context) error
 	updates []domain.SetupStatus // read it after settle
 	settle  func()
@@ -44,7 +44,7 @@ func inWorld(t *testing.T, mode system.BootMode, f func(t *testing.T, w *world))
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ok := func(context.Context) error { return nil }
-		w := &world{rig: lifecycletest.New(t), network: ok, engine: ok}
+		w := &world{rig: lifecycletest.New(t), network: func() error { return nil }, engine: ok}
 		w.vm = w.rig.Actor(t, lifecycletest.Options())
 		engines := mock.NewMockEngines(gomock.NewController(t))
 		engines.EXPECT().EnsureReady(gomock.Any(), domain.RoleNative).AnyTimes().DoAndReturn(
@@ -52,7 +52,7 @@ func inWorld(t *testing.T, mode system.BootMode, f func(t *testing.T, w *world))
 		s, err := system.New(system.Options{Boot: mode}, system.Ports{
 			Machines: map[domain.Role]*lifecycle.Actor{domain.RoleNative: w.vm},
 			Engines:  engines, Assets: w.rig.Ports.Assets, Events: events.New(),
-			Network: func(ctx context.Context) error { return w.network(ctx) },
+			Network: func() error { return w.network() },
 			Log:     slog.New(slog.DiscardHandler),
 		})
 		require.NoError(t, err)
@@ -113,23 +113,32 @@ func TestStartOnDemandWithADownload(t *testing.T) {
 
 func TestWhatFailsAStart(t *testing.T) {
 	broken := func(context.Context) error { return domain.WithHint(domain.ErrChecksum, "run arcbox boot prefetch") }
-	for name, spoil := range map[string]func(*world){
-		"assets":  func(w *world) { w.rig.Resolve = broken },
-		"network": func(w *world) { w.network = broken },
-	} {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, system.BootEager, func(t *testing.T, w *world) {
-				spoil(w)
-				require.ErrorIs(t, w.system.Init(t.Context()), domain.ErrChecksum)
-				w.settle()
-				st := w.system.Setup()
-				require.Equal(t, domain.PhaseFailed, st.Phase)
-				require.Contains(t, st.Error, "arcbox boot prefetch")
-				require.False(t, st.VMRunning)
-				require.True(t, w.vm.Status().State.NeedsStart())
-			})
-		})
-	}
+	inWorld(t, system.BootEager, func(t *testing.T, w *world) {
+		w.rig.Resolve = broken
+		require.ErrorIs(t, w.system.Init(t.Context()), domain.ErrChecksum)
+		w.settle()
+		st := w.system.Setup()
+		require.Equal(t, domain.PhaseFailed, st.Phase)
+		require.Contains(t, st.Error, "arcbox boot prefetch")
+		require.False(t, st.VMRunning)
+		require.True(t, w.vm.Status().State.NeedsStart())
+	})
+}
+
+func TestAServiceOfTheHostThatIsNotOpenIsTold(t *testing.T) {
+	inWorld(t, system.BootOnDemand, func(t *testing.T, w *world) {
+		w.network = func() error { return errors.New("another program has port 5553") }
+		require.NoError(t, w.system.Init(t.Context()))
+		w.settle()
+		var told string
+		for _, u := range w.updates {
+			if u.Phase == domain.PhaseNetworkReady {
+				told = u.Message
+			}
+		}
+		require.Equal(t, "not all of the host's services are open: another program has port 5553", told)
+		require.Equal(t, domain.PhaseReady, w.system.Setup().Phase)
+	})
 }
 
 func TestMachineThatDoesNotBootDegrades(t *testing.T) {
@@ -168,7 +177,6 @@ func TestInterruptedStartLeavesNothing(t *testing.T) {
 		"during the download": func(w *world) { w.rig.Resolve = hang },
 		"during the boot":     func(w *world) { w.rig.Connect = lifecycletest.Wait(time.Hour) },
 		"during the engine's": func(w *world) { w.engine = hang },
-		"during the network":  func(w *world) { w.network = hang },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, system.BootEager, func(t *testing.T, w *world) {
@@ -242,8 +250,11 @@ func TestNewRefusesBadOptions(t *testing.T) {
 
 func TestWatchersGetEveryUpdateOrAreTold(t *testing.T) {
 	inWorld(t, system.BootOnDemand, func(t *testing.T, w *world) {
-		w.system.Note(func(st *domain.SetupStatus) { st.RouteInstalled = true })
-		w.system.Note(func(st *domain.SetupStatus) { st.RouteInstalled = true }) // no change, no update
+		update := func(i int) {
+			w.system.AssetProgress(domain.AssetProgress{Phase: domain.AssetDownloading, Name: "dockerd", Current: i, Total: 2000})
+		}
+		update(-1)
+		update(-1) // no change, no update
 		w.settle()
 		require.Len(t, w.updates, 2)
 		proceed, slow := make(chan struct{}), make(chan error)
@@ -252,12 +263,12 @@ func TestWatchersGetEveryUpdateOrAreTold(t *testing.T) {
 		}()
 		w.settle()
 		for i := range 1000 {
-			w.system.Note(func(st *domain.SetupStatus) { st.DockerSocketLinked = i%2 == 0 })
+			update(i)
 			w.settle()
 		}
 		require.Len(t, w.updates, 1002)
 		for i := range 1000 {
-			w.system.Note(func(st *domain.SetupStatus) { st.DockerSocketLinked = i%2 == 0 })
+			update(i)
 			w.settle()
 		}
 		require.Len(t, w.updates, 2002, "a watcher that keeps up loses nothing")

@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -19,8 +21,13 @@ const (
 	// listLimit is how long dockerd may take for the list; it is slow when an
 	// emulated machine restores many containers.
 	listLimit = time.Minute
+	// headLimit is how long dockerd may take to answer at all. It is as long,
+	// because a list is made before its head is sent.
+	headLimit = listLimit
 	// maxList bounds the list of running containers, bytes.
 	maxList = 64 << 20
+	// sinceSlack covers steps of the guest's clock, which the host sets.
+	sinceSlack = time.Second
 )
 
 // Running is what the agent has to know of the containers that run.
@@ -36,7 +43,7 @@ type Running struct {
 // was told last holds until there is a list again. It subscribes before it
 // lists, so that no change falls between the two.
 func FollowRunning(ctx context.Context, socket string, report func(Running)) {
-	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	client := &http.Client{Transport: &http.Transport{ResponseHeaderTimeout: headLimit, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}}
 	defer client.CloseIdleConnections()
@@ -53,23 +60,65 @@ func FollowRunning(ctx context.Context, socket string, report func(Running)) {
 const runningFilter = `{"type":["container"],"event":["start","die"]}`
 
 func followOnce(ctx context.Context, client *http.Client, report func(Running)) error {
-	events, err := open(ctx, client, "/events?filters="+url.QueryEscape(runningFilter))
+	begin, err := clock(ctx, client)
 	if err != nil {
 		return err
 	}
+	query := url.Values{"filters": {runningFilter}, "since": {strconv.FormatInt(begin.Add(-sinceSlack).Unix(), 10)}}
+	events, err := open(ctx, client, "/events?"+query.Encode())
+	if err != nil {
+		return err
+	}
+	// Events are taken off dockerd at once, however long a list takes: it drops
+	// those of a slow reader. What came meanwhile is one reason for one list.
+	changed, ended := make(chan struct{}, 1), make(chan error, 1)
+	var reader sync.WaitGroup
+	reader.Go(func() { ended <- drain(events, changed) })
+	defer reader.Wait()
 	defer events.Close()
-	next := json.NewDecoder(events)
 	for {
 		n, err := running(ctx, client)
 		if err != nil {
 			return err
 		}
 		report(n)
+		select {
+		case <-changed:
+		case err := <-ended:
+			return err
+		}
+	}
+}
+
+// drain reads events to their end, and tells of news.
+func drain(events io.Reader, changed chan<- struct{}) error {
+	next := json.NewDecoder(events)
+	for {
 		var event struct{}
 		if err := next.Decode(&event); err != nil {
 			return fmt.Errorf("events of dockerd: %w", err)
 		}
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
 	}
+}
+
+// clock returns dockerd's time, in whole seconds.
+func clock(ctx context.Context, client *http.Client) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, headLimit)
+	defer cancel()
+	resp, err := ask(ctx, client, "/_ping")
+	if err != nil {
+		return time.Time{}, err
+	}
+	_ = resp.Body.Close()
+	t, err := http.ParseTime(resp.Header.Get("Date"))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("dockerd does not tell its time: %w", err)
+	}
+	return t, nil
 }
 
 func running(ctx context.Context, client *http.Client) (Running, error) {
@@ -115,6 +164,15 @@ func hostNetwork(list []listed) []string {
 // open sends a GET request and returns the body of its answer, which the
 // caller closes.
 func open(ctx context.Context, client *http.Client, path string) (io.ReadCloser, error) {
+	resp, err := ask(ctx, client, path)
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
+}
+
+// ask sends a GET request. The caller closes the body of its answer.
+func ask(ctx context.Context, client *http.Client, path string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker"+path, nil)
 	if err != nil {
 		return nil, err
@@ -128,5 +186,5 @@ func open(ctx context.Context, client *http.Client, path string) (io.ReadCloser,
 		_ = resp.Body.Close()
 		return nil, fmt.Errorf("ask dockerd for %s: %s: %.200s", path, resp.Status, body)
 	}
-	return resp.Body, nil
+	return resp, nil
 }

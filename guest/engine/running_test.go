@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,27 +17,46 @@ import (
 func TestRunningContainersAreFollowed(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "docker.sock")
 	var containers atomic.Int32
-	changed := make(chan struct{})
+	changed, listed := make(chan struct{}), make(chan struct{}, 1)
 	containers.Store(2)
+	var late atomic.Bool // the next change falls between the head of the events and their subscription
 	serve := func() *http.Server {
 		mux := http.NewServeMux()
+		mux.HandleFunc("/_ping", func(http.ResponseWriter, *http.Request) {}) // with the header Date
 		mux.HandleFunc("/events", func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Query().Get("filters") != runningFilter {
 				w.WriteHeader(http.StatusBadRequest)
 				return
 			}
 			_ = http.NewResponseController(w).Flush()
+			tell := func() {
+				_, _ = w.Write([]byte(`{"Type":"container","Action":"die"}` + "\n"))
+				_ = http.NewResponseController(w).Flush()
+			}
+			since, err := strconv.ParseInt(r.URL.Query().Get("since"), 10, 64)
+			if late.CompareAndSwap(true, false) {
+				<-listed
+				containers.Store(7)
+				if err == nil && time.Since(time.Unix(since, 0)) < time.Minute {
+					tell()
+				}
+			}
 			for {
 				select {
 				case <-changed:
-					_, _ = w.Write([]byte(`{"Type":"container","Action":"die"}` + "\n"))
-					_ = http.NewResponseController(w).Flush()
+					tell()
 				case <-r.Context().Done():
 					return
 				}
 			}
 		})
 		mux.HandleFunc("/containers/json", func(w http.ResponseWriter, _ *http.Request) {
+			defer func() {
+				select {
+				case listed <- struct{}{}:
+				default:
+				}
+			}()
 			_, _ = w.Write([]byte("[" + strings.TrimSuffix(strings.Repeat(`{"Id":"x","Names":["/a"]},`, int(containers.Load())), ",") + "]"))
 		})
 		l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", socket)
@@ -71,6 +91,13 @@ func TestRunningContainersAreFollowed(t *testing.T) {
 	s = serve()
 	require.Equal(t, 3, next(), "a change that was missed is in the list")
 	require.Empty(t, told)
+
+	require.NoError(t, s.Close())
+	late.Store(true)
+	<-listed
+	s = serve()
+	require.Equal(t, 3, next())
+	require.Equal(t, 7, next(), "dockerd subscribes after it has answered")
 	cancel()
 	<-done
 	require.NoError(t, s.Close())

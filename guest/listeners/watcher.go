@@ -113,8 +113,9 @@ func (w *Watcher) follow(ctx context.Context, told []domain.GuestListener) []dom
 
 func (w *Watcher) owners() *owners {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	return newOwners(cgroupRoot, w.containers)
+	containers := w.containers // replaced, never changed
+	w.mu.Unlock()
+	return newOwners(cgroupRoot, containers)
 }
 
 // listeners returns the sockets that belong to containers, sorted, each once.

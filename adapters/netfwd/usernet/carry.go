@@ -26,7 +26,7 @@ type KernelConn interface {
 }
 
 // Carry copies both ways between guest and host, which it owns, until both
-// directions have ended. An end of data is passed on as one, a failure as a
+// directions have ended and guest has taken what was sent. An end of data is passed on as one, a failure as a
 // reset, also to a side that has ended its own direction already and waits. A
 // side that does not read holds the other one back. When ctx ends both are
 // reset. Bytes are added to moved as they are handed over.
@@ -64,12 +64,13 @@ func (n *Network) Carry(ctx context.Context, guest *Conn, host KernelConn, moved
 	}()
 	c.fromGuest()
 	<-done
+	host.Close()
+	c.awaitGuest()
 	if !stop() {
 		<-canceled
 	}
 	guest.wq.EventUnregister(&readable)
 	guest.wq.EventUnregister(&writable)
-	host.Close()
 	guest.Close()
 }
 
@@ -142,12 +143,10 @@ func (c *carrier) toGuest() {
 			return
 		}
 		if _, full := terr.(*tcpip.ErrWouldBlock); full {
-			select {
-			case <-c.writable:
-				continue
-			case <-c.over:
+			if !c.awaitRoom() {
 				return
 			}
+			continue
 		}
 		if terr != nil || p.err != nil {
 			c.fail()
@@ -159,6 +158,35 @@ func (c *carrier) toGuest() {
 	_ = c.guest.CloseWrite() // fails when the guest is down, which fromGuest learns by itself
 	c.end()
 	c.watchHost()
+}
+
+// lookAtHost is how often a side is looked at whose data the guest does not
+// take: a client that has given up must not keep the connection for as long as
+// a container hangs.
+const lookAtHost = 2 * time.Second
+
+// awaitRoom waits until the guest takes more; false when all is over.
+func (c *carrier) awaitRoom() bool {
+	look := time.NewTimer(lookAtHost)
+	defer look.Stop()
+	for {
+		select {
+		case <-c.writable:
+			return true
+		case <-c.over:
+			return false
+		case <-look.C:
+		}
+		gone := false
+		err := c.raw.Control(func(fd uintptr) { gone = brokenSocket(int(fd)) })
+		if err != nil || gone && !c.sentFromGuest.Load() {
+			if !c.isOver() {
+				c.fail()
+			}
+			return false
+		}
+		look.Reset(lookAtHost)
+	}
 }
 
 // watchHost waits until the host's side fails or all is over.
@@ -219,8 +247,12 @@ func (c *carrier) fromGuest() {
 func (c *carrier) drainGuest() (terr tcpip.Error, err error) {
 	// Writing to the socket from within the stack's Read would save a copy, and
 	// measures a third slower: it holds up the segments that arrive meanwhile.
-	buf := take(&c.net.pools.copies, copyBuffer)
-	defer c.net.pools.copies.Put(buf)
+	pool, size := &c.net.pools.copies, copyBuffer
+	if c.guest.room < copyBuffer { // one of many: each that is stuck keeps its buffer
+		pool, size = &c.net.pools.shortCopies, shortCopyBuffer
+	}
+	buf := take(pool, size)
+	defer pool.Put(buf)
 	var left []byte
 	write := func(fd uintptr) bool {
 		for len(left) > 0 {
@@ -265,6 +297,34 @@ func (c *carrier) watchGuest() {
 		select {
 		case <-c.readable:
 		case <-c.over:
+			return
+		}
+	}
+}
+
+// closeLimit is how long the guest may take for the rest of a connection that
+// has ended. A machine may be paused meanwhile.
+const closeLimit = 5 * time.Minute
+
+// awaitGuest waits until the stack has nothing of the connection any more. It
+// would go on by itself, but nobody would count what a guest that never reads,
+// or never acknowledges, makes it keep.
+func (c *carrier) awaitGuest() {
+	pause, end := time.Millisecond, time.Now().Add(closeLimit)
+	for {
+		switch tcp.EndpointState(c.guest.ep.State()) {
+		case tcp.StateClose, tcp.StateError, tcp.StateTimeWait:
+			return
+		}
+		look := time.NewTimer(pause) // not every change of state is an event
+		select {
+		case <-c.readable:
+		case <-look.C:
+			pause = min(2*pause, time.Second)
+		}
+		look.Stop()
+		if time.Now().After(end) {
+			reset(c.guest)
 			return
 		}
 	}

@@ -36,7 +36,8 @@ type Config struct {
 
 	GatewayMAC, GuestMAC [6]byte
 
-	// Behind are the prefixes that are reached through the guest; SetBehind changes them.
+	// Behind are the prefixes that are reached through the guest. SetBehind changes
+	// them, but not which ones a device of Relay takes packets from.
 	Behind []netip.Prefix
 	// Host4 and Host6 are where the gateway's addresses lead on the host.
 	Host4, Host6 netip.Addr

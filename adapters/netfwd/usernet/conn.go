@@ -20,11 +20,13 @@ import (
 // half-close it. Its owner closes it; Network.Close resets it.
 type Conn struct {
 	*gonet.TCPConn
-	ep tcpip.Endpoint
-	wq *waiter.Queue
+	ep   tcpip.Endpoint
+	wq   *waiter.Queue
+	room int64 // what the stack holds of it in a direction, bytes
 }
 
 func (n *Network) newConn(wq *waiter.Queue, ep tcpip.Endpoint) *Conn {
+	room := n.limitRoom(ep)
 	ep.SocketOptions().SetDelayOption(false)
 	ep.SocketOptions().SetKeepAlive(true)
 	idle := tcpip.KeepaliveIdleOption(n.cfg.KeepaliveIdle)
@@ -32,7 +34,7 @@ func (n *Network) newConn(wq *waiter.Queue, ep tcpip.Endpoint) *Conn {
 	// The stack refuses neither; a connection without probes would work too.
 	_ = ep.SetSockOpt(&idle)
 	_ = ep.SetSockOpt(&interval)
-	return &Conn{TCPConn: gonet.NewTCPConn(wq, ep), ep: ep, wq: wq}
+	return &Conn{TCPConn: gonet.NewTCPConn(wq, ep), ep: ep, wq: wq, room: room}
 }
 
 // Abort drops the connection with a reset.

@@ -31,6 +31,7 @@ type link struct {
 	queued int      // bytes of queue and of what drain holds
 	busy   bool     // one goroutine owns wire.send
 	kick   chan struct{}
+	acks   *ackHold
 }
 
 type dispatcher struct{ stack.NetworkDispatcher }
@@ -38,7 +39,7 @@ type dispatcher struct{ stack.NetworkDispatcher }
 var _ stack.LinkEndpoint = (*link)(nil)
 
 func newLink(n *Network) *link {
-	l := &link{net: n, hdrLen: ethLen, kick: make(chan struct{}, 1)}
+	l := &link{net: n, hdrLen: ethLen, kick: make(chan struct{}, 1), acks: newAckHold()}
 	if n.cfg.Framing == Stream {
 		l.hdrLen += prefixLen // travels as part of the link header: one buffer less per frame
 	}
@@ -109,6 +110,8 @@ func (l *link) serve(w wire) error {
 			select {
 			case <-l.kick:
 				l.drain(true)
+			case <-l.acks.timer.C:
+				l.sendAcks()
 			case <-stop:
 				return
 			}
@@ -117,6 +120,7 @@ func (l *link) serve(w wire) error {
 	err := w.receive(newReceiver(l))
 	l.mu.Lock()
 	l.wire = nil
+	l.acks.drop()
 	l.mu.Unlock()
 	w.close()
 	close(stop)

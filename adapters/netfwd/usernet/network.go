@@ -161,7 +161,10 @@ func (n *Network) setTCPOptions() error {
 	retries := tcpip.TCPMaxRetriesOption(100)
 	// RACK's tail probes only retransmit in vain on a wire that loses nothing.
 	recovery := tcpip.TCPRecovery(0)
-	for _, o := range []tcpip.SettableTransportProtocolOption{&timeWait, &maxRTO, &retries, &recovery} {
+	// The largest size too, which bounds what the stack raises by itself.
+	send := tcpip.TCPSendBufferSizeRangeOption{Min: tcp.MinBufferSize, Default: mostRoom, Max: mostRoom}
+	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: tcp.MinBufferSize, Default: mostRoom, Max: mostRoom}
+	for _, o := range []tcpip.SettableTransportProtocolOption{&timeWait, &maxRTO, &retries, &recovery, &send, &receive} {
 		if e := n.stack.SetTransportProtocolOption(tcp.ProtocolNumber, o); e != nil {
 			return stackError(fmt.Sprintf("set %T", o), e)
 		}

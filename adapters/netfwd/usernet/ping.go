@@ -49,7 +49,7 @@ func (n *Network) ping(id stack.TransportEndpointID, pkt *stack.PacketBuffer, re
 	if len(b) < header.ICMPv4MinimumSize || b[0] != request || b[1] != 0 {
 		return true
 	}
-	if p.guestSide(to) || !worldly(to) {
+	if p.guestSide(to) || p.isRelayed(to) || !worldly(to) {
 		n.counts.refused.Add(1)
 		return true
 	}

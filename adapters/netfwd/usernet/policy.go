@@ -3,6 +3,7 @@ package usernet
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -68,6 +69,9 @@ func worldly(a netip.Addr) bool {
 		b := a.As4()
 		return b[0] != 0 && b[0] < 240 // this network (RFC 1122), class E and broadcast
 	}
+	if m := metadata6(); slices.Contains(m[:], a) {
+		return false
+	}
 	b := a.As16()
 	for _, x := range b[:12] {
 		if x != 0 {
@@ -75,6 +79,15 @@ func worldly(a netip.Addr) bool {
 		}
 	}
 	return false // an IPv4-compatible address (RFC 4291 section 2.5.5.1)
+}
+
+// metadata6 are the metadata services of clouds (EC2, Compute Engine) that are
+// not link-local: what they tell is meant for the host.
+func metadata6() [2]netip.Addr {
+	return [2]netip.Addr{
+		netip.AddrFrom16([16]byte{0xfd, 0, 0x0e, 0xc2, 14: 2, 15: 0x54}),
+		netip.AddrFrom16([16]byte{0xfd, 0x20, 0, 0xce, 14: 2, 15: 0x54}),
+	}
 }
 
 // admit decides on the network header of a frame. Sources must be the guest's

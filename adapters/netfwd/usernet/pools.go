@@ -4,13 +4,14 @@ import "sync"
 
 // pools keep the buffers of one Network for reuse.
 type pools struct {
-	copies, datagrams, slabs sync.Pool
+	copies, shortCopies, datagrams, slabs sync.Pool
 }
 
 const (
-	copyBuffer     = 128 << 10
-	datagramBuffer = 64 << 10 // the largest UDP payload fits
-	slabBuffer     = 80 << 10 // a 64 KiB segment cut to small frames, with their headers
+	copyBuffer      = 128 << 10
+	shortCopyBuffer = 16 << 10
+	datagramBuffer  = 64 << 10 // the largest UDP payload fits
+	slabBuffer      = 80 << 10 // a 64 KiB segment cut to small frames, with their headers
 )
 
 func take(p *sync.Pool, size int) *[]byte {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
@@ -51,7 +52,8 @@ func (s slabs) Put(x any) { s <- x.(*slab) }
 
 // Relay connects dev, whose addresses on the host are host, to the guest and
 // the prefixes behind it: packets from host to there become frames, frames from
-// there to host become packets, whatever they carry. It owns dev, and returns
+// the guest and Config.Behind to host become packets, whatever they carry. It
+// owns dev, and returns
 // nil when ctx ends or at Close, and the device's error when that fails. The
 // error wraps domain.ErrInvalid when host are not free addresses of the guest's
 // network, domain.ErrInvalidState when another device is connected.
@@ -169,6 +171,16 @@ func (r *hostRelay) frames(s *slab, ends []int) {
 // own reports whether a is one of the device's addresses.
 func (r *hostRelay) own(a netip.Addr) bool { return a.IsValid() && (a == r.a4 || a == r.a6) }
 
+// answerable reports whether the host's answers to a would come back here: its
+// routes lead to the guest and to the container pools. SetBehind's prefixes are
+// more than that, and the guest's own word; the host would take packets from
+// them for those of its other interfaces.
+func (r *hostRelay) answerable(a netip.Addr) bool {
+	c := &r.net.cfg
+	return a == c.Guest4 || c.hasIPv6() && a == c.Guest6 ||
+		slices.ContainsFunc(c.Behind, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
 // take hands the host a packet of the guest that is addressed to the device,
 // and reports whether it was one: the stack must not see it then.
 func (r *hostRelay) take(b []byte) bool {
@@ -178,7 +190,7 @@ func (r *hostRelay) take(b []byte) bool {
 	}
 	c := &r.net.relayed
 	switch {
-	case !r.net.policy.Load().guestSide(h.src):
+	case !r.answerable(h.src):
 		c.foreign.Add(1)
 	case h.risky(b):
 		c.refused.Add(1)

@@ -233,22 +233,36 @@ func TestRelayDropsFromGuest(t *testing.T) {
 	r := newRelayRig(t, Stream)
 	option := packet(behind4, relay4, 17, make([]byte, 12))
 	option[0] = 0x46
+	require.NoError(t, r.n.SetBehind(append(DefaultConfig().Behind, netip.MustParsePrefix("203.0.113.0/24"))))
+	fragment := func(next byte, first bool, b ...byte) []byte {
+		h := make([]byte, header.IPv6FragmentHeaderSize) // RFC 8200 section 4.5
+		h[0], h[3] = next, 1
+		if !first {
+			h[2], h[3] = 2, 0
+		}
+		return packet(behind6, relay6, 44, append(h, b...))
+	}
 	foreign := func(c RelayCounters) uint64 { return c.Foreign }
 	refused := func(c RelayCounters) uint64 { return c.Refused }
 	for name, c := range map[string]struct {
 		packet []byte
 		count  func(RelayCounters) uint64
 	}{
-		"spoofed source":       {packet(netip.MustParseAddr("8.8.8.8"), relay4, 17, nil), foreign},
-		"loopback source":      {packet(netip.MustParseAddr("127.0.0.1"), relay4, 17, nil), foreign},
-		"the host's source":    {packet(relay4, relay4, 17, nil), foreign},
-		"the gateway's source": {packet(DefaultConfig().Gateway4, relay4, 17, nil), foreign},
-		"link-local source":    {packet(netip.MustParseAddr("fe80::1"), relay6, 17, nil), foreign},
-		"IP options":           {option, refused},
-		"ICMP redirect":        {packet(behind4, relay4, 1, []byte{5, 1, 0, 0, 0, 0, 0, 0}), refused},
-		"router advertisement": {packet(behind6, relay6, 58, []byte{134, 0, 0, 0, 0, 0, 0, 0}), refused},
-		"neighbour advert":     {packet(behind6, relay6, 58, make([]byte, 0)), refused},
-		"routing header":       {packet(behind6, relay6, 43, make([]byte, 8)), refused},
+		"spoofed source":         {packet(netip.MustParseAddr("8.8.8.8"), relay4, 17, nil), foreign},
+		"loopback source":        {packet(netip.MustParseAddr("127.0.0.1"), relay4, 17, nil), foreign},
+		"the host's source":      {packet(relay4, relay4, 17, nil), foreign},
+		"the gateway's source":   {packet(DefaultConfig().Gateway4, relay4, 17, nil), foreign},
+		"link-local source":      {packet(netip.MustParseAddr("fe80::1"), relay6, 17, nil), foreign},
+		"no route back":          {packet(netip.MustParseAddr("203.0.113.5"), relay4, 17, nil), foreign},
+		"a guest of no machine":  {packet(netip.MustParseAddr("10.0.2.77"), relay4, 17, nil), foreign},
+		"a cut advertisement":    {fragment(58, true, 134, 0, 0, 0, 0, 0, 0, 0), refused},
+		"a cut routing header":   {fragment(43, true, make([]byte, 8)...), refused},
+		"half a fragment header": {packet(behind6, relay6, 44, make([]byte, 7)), refused},
+		"IP options":             {option, refused},
+		"ICMP redirect":          {packet(behind4, relay4, 1, []byte{5, 1, 0, 0, 0, 0, 0, 0}), refused},
+		"router advertisement":   {packet(behind6, relay6, 58, []byte{134, 0, 0, 0, 0, 0, 0, 0}), refused},
+		"neighbour advert":       {packet(behind6, relay6, 58, make([]byte, 0)), refused},
+		"routing header":         {packet(behind6, relay6, 43, make([]byte, 8)), refused},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := c.count(r.n.RelayCounters())
@@ -264,6 +278,19 @@ func TestRelayDropsFromGuest(t *testing.T) {
 		header.IPv4(p).SetFlagsFragmentOffset(0, 8)
 		r.send(frameOf(p))
 		require.Equal(t, p, r.host())
+	})
+	t.Run("fragments", func(t *testing.T) {
+		for _, p := range [][]byte{fragment(58, true, 128, 0, 0, 0, 0, 0, 0, 0), fragment(58, false, 134, 0, 0, 0), fragment(17, true, make([]byte, 8)...)} {
+			r.send(frameOf(p))
+			require.Equal(t, p, r.host())
+		}
+	})
+	t.Run("a ping through a multicast frame", func(t *testing.T) {
+		before := r.n.Counters().Refused
+		f := frameOf(packet(behind4, relay4, 1, []byte{8, 0, 0xf7, 0xfe, 0, 0, 0, 1}))
+		f[0] = 1
+		r.send(f)
+		require.Eventually(t, func() bool { return r.n.Counters().Refused == before+1 }, 5*time.Second, time.Millisecond)
 	})
 	t.Run("a host that does not take it", func(t *testing.T) {
 		p := frameOf(packet(behind4, relay4, 17, nil))

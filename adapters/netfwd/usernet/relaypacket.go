@@ -51,17 +51,25 @@ func parseIP(b []byte) (ipHeader, bool) {
 // by source routes, redirects, or IPv6's neighbour discovery. b is the packet.
 func (h *ipHeader) risky(b []byte) bool {
 	b = b[h.at:h.length]
-	switch {
-	case h.options:
-		return true
-	case h.proto == header.IPv4ProtocolNumber:
-		return h.payload == uint8(header.ICMPv4ProtocolNumber) && h.first &&
+	if h.proto == header.IPv4ProtocolNumber {
+		return h.options || h.payload == uint8(header.ICMPv4ProtocolNumber) && h.first &&
 			(len(b) == 0 || header.ICMPv4Type(b[0]) == header.ICMPv4Redirect)
-	case h.payload == uint8(header.IPv6HopByHopOptionsExtHdrIdentifier), h.payload == uint8(header.IPv6RoutingExtHdrIdentifier),
-		h.payload == uint8(header.IPv6DestinationOptionsExtHdrIdentifier):
+	}
+	next, first := h.payload, true
+	if next == uint8(header.IPv6FragmentExtHdrIdentifier) { // what is cut is put together by the host
+		if len(b) < header.IPv6FragmentHeaderSize {
+			return true
+		}
+		next, first = b[0], binary.BigEndian.Uint16(b[2:])>>3 == 0 // RFC 8200 section 4.5
+		b = b[header.IPv6FragmentHeaderSize:]
+	}
+	switch next {
+	case uint8(header.IPv6HopByHopOptionsExtHdrIdentifier), uint8(header.IPv6RoutingExtHdrIdentifier),
+		uint8(header.IPv6DestinationOptionsExtHdrIdentifier), uint8(header.IPv6FragmentExtHdrIdentifier):
 		return true // nothing that containers send has them, and they would hide what follows
-	case h.payload == uint8(header.ICMPv6ProtocolNumber):
-		return len(b) == 0 || header.ICMPv6Type(b[0]) >= header.ICMPv6RouterSolicit && header.ICMPv6Type(b[0]) <= header.ICMPv6RedirectMsg
+	case uint8(header.ICMPv6ProtocolNumber):
+		return first && (len(b) == 0 ||
+			header.ICMPv6Type(b[0]) >= header.ICMPv6RouterSolicit && header.ICMPv6Type(b[0]) <= header.ICMPv6RedirectMsg)
 	}
 	return false
 }

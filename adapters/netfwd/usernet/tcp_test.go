@@ -314,3 +314,28 @@ func TestPauseDuringTransfer(t *testing.T) {
 	require.True(t, bytes.Equal(want, got), "%d bytes arrived", len(got))
 	require.Greater(t, frames.Load(), int64(500))
 }
+
+// TestUntakenRestCounts: a connection that has ended in both directions counts
+// until the guest has taken all of it: else there would be no bound to what a
+// guest that never reads can make the stack hold.
+func TestUntakenRestCounts(t *testing.T) {
+	r := newRig(t, Stream, nil)
+	flows := func() uint64 { return r.n.Counters().TCPFlows }
+	for name, end := range map[string]func(*Conn){
+		"taken":   func(c *Conn) { _, _ = io.Copy(io.Discard, c) },
+		"dropped": (*Conn).Abort,
+	} {
+		t.Run(name, func(t *testing.T) {
+			guest, host := r.outbound(t)
+			require.NoError(t, guest.CloseWrite())
+			_, err := io.Copy(io.Discard, host)
+			require.NoError(t, err)
+			_, err = host.Write(make([]byte, mostRoom*3/4)) // more than the guest takes unread, less than the stack does
+			require.NoError(t, err)
+			require.NoError(t, host.Close())
+			require.Never(t, func() bool { return flows() != 1 }, 300*time.Millisecond, 10*time.Millisecond)
+			end(guest)
+			require.Eventually(t, func() bool { return flows() == 0 }, 5*time.Second, time.Millisecond)
+		})
+	}
+}

@@ -1,6 +1,8 @@
 package usernet
 
 import (
+	"time"
+
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
@@ -32,15 +34,16 @@ func (l *link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 		l.net.counts.txDown.Add(1)
 		return 0, &tcpip.ErrNoBufferSpace{}
 	}
+	now := time.Now()
 	for _, pkt := range list.AsSlice() {
-		size := pkt.Size()
-		if l.queued+size > l.net.cfg.QueueBytes {
+		if l.queued+pkt.Size() > l.net.cfg.QueueBytes {
 			l.net.counts.txFull.Add(1)
 			break
 		}
 		n++
-		l.queued += size
-		l.queue = append(l.queue, l.item(pkt, size))
+		if l.acks.pass(pkt, now) {
+			l.enqueue(l.item(pkt))
+		}
 	}
 	mine := !l.busy && len(l.queue) > 0
 	if mine {
@@ -54,6 +57,28 @@ func (l *link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 		return n, &tcpip.ErrNoBufferSpace{}
 	}
 	return n, nil
+}
+
+// enqueue puts it at the queue's end. l.mu is held.
+func (l *link) enqueue(it txItem) {
+	l.queued += it.size
+	l.queue = append(l.queue, it)
+}
+
+// sendAcks sends the acknowledgements that have waited long enough. The writer
+// goroutine calls it, which may wait for the socket.
+func (l *link) sendAcks() {
+	l.mu.Lock()
+	l.acks.due(time.Now(), func(pkt *stack.PacketBuffer) {
+		l.enqueue(l.item(pkt))
+		pkt.DecRef() // the item has its own
+	})
+	mine := !l.busy && len(l.queue) > 0
+	l.busy = l.busy || mine
+	l.mu.Unlock()
+	if mine {
+		l.drain(true)
+	}
 }
 
 // push queues s and writes as WritePackets does. False when there is no wire or
@@ -73,8 +98,7 @@ func (l *link) push(s *slab) bool {
 		}
 		return false
 	}
-	l.queued += it.size
-	l.queue = append(l.queue, it)
+	l.enqueue(it)
 	mine := !l.busy
 	l.busy = true
 	l.mu.Unlock()
@@ -85,17 +109,18 @@ func (l *link) push(s *slab) bool {
 }
 
 // item makes a queue entry of pkt, with the TCP checksum that HostGSOSupported
-// leaves to the interface.
-func (l *link) item(pkt *stack.PacketBuffer, size int) txItem {
+// leaves to the interface. It may be many times larger than pkt: the guest
+// chooses the segments' size, down to one byte behind the headers of each.
+func (l *link) item(pkt *stack.PacketBuffer) txItem {
 	if t := pkt.GSOOptions.Type; t == stack.GSOTCPv4 || t == stack.GSOTCPv6 {
 		if pkt.Data().Size() > int(pkt.GSOOptions.MSS) {
 			s := l.net.pools.slab()
 			s.segment(pkt, l.hdrLen)
-			return txItem{slab: s, size: size}
+			return txItem{slab: s, size: len(s.buf)}
 		}
 		finishChecksum(pkt)
 	}
-	return txItem{pkt: pkt.IncRef(), size: size}
+	return txItem{pkt: pkt.IncRef(), size: pkt.Size()}
 }
 
 // drain sends what is queued; its caller owns send. It reports false when the
