@@ -39,9 +39,10 @@ deps: ## Install the distribution's packages that building, running and testing 
 	@images/deps.sh
 
 .PHONY: build-agent
-build-agent: ## Build bin/arcbox-agent, the program that runs inside the virtual machine.
+build-agent: ## Build what runs inside the virtual machine: bin/arcbox-agent and bin/arcbox-proxy.
 	@mkdir -p bin
 	$(GOBUILD) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/arcbox-agent ./cmd/arcbox-agent
+	$(GOBUILD) -ldflags "-s -w" -o bin/arcbox-proxy ./cmd/arcbox-proxy
 
 .PHONY: build
 build: build-agent ## Build bin/arcbox and bin/arcbox-agent.
@@ -51,6 +52,10 @@ build: build-agent ## Build bin/arcbox and bin/arcbox-agent.
 guest: deps build-agent ## Build the guest into build/assets and build/images, the docker client, and bin/arcbox that pins them.
 	@images/build.sh
 	@$(MAKE) --no-print-directory build
+
+.PHONY: reproduce
+reproduce: deps ## Build the guest a second time with empty caches and compare every output (as long as a first build).
+	@images/reproduce.sh
 
 .PHONY: quickstart
 quickstart: ## From nothing to a container: packages, build, guest, daemon, demo image.
@@ -94,6 +99,7 @@ check-darwin: ## Type-check what is built for macOS.
 .PHONY: bench
 bench: guest ## Measure against peers in the same run; the figures are in bench/RESULTS.md.
 	ARCBOX_TEST_BIN="$(CURDIR)/bin" bench/run.sh
+	ARCBOX_TEST_BIN="$(CURDIR)/bin" bench/net/run.sh
 
 .PHONY: clean
 clean: ## Remove what was built in this clone; caches outside it stay.

@@ -103,5 +103,4 @@ assemble() {
     say "build/assets/manifest.json: version $ASSET_VERSION, kernel $(cat "$kernel/version"), agent $agent"
 }
 
-main "$@"
-exit
+main "$@"; exit

@@ -9,7 +9,8 @@
 #   smoke.sh engine     run containerd and dockerd and containers (minutes)
 #   smoke.sh soak       two minutes of traffic while hooks come and go, which ends
 #                       in a panic if the kernel patches its own text
-#   smoke.sh shell      boot to a shell on this terminal (Ctrl-A X ends it)
+#   smoke.sh shell      boot to a shell on this terminal (Ctrl-A X ends it): the
+#                       init's debug console, beside a stand-in for the agent
 #
 # The console goes to build/smoke/console.log as well. SMOKE_APPEND adds words to
 # the kernel command line, SMOKE_CPUS and SMOKE_MEMORY (in MiB) size the machine.
@@ -55,8 +56,11 @@ main() {
         expect "arcbox-smoke: test passed"
         ;;
     shell)
-        printf 'exec setsid cttyhack sh </dev/console\n' >"$WORK/shell.sh"
+        [[ -t 0 ]] || die "a shell needs a terminal"
+        printf 'while :; do sleep 3600; done\n' >"$WORK/shell.sh"
         runtime_disk "$WORK/shell.sh"
+        SMOKE_APPEND="arcbox.debug_console${SMOKE_APPEND:+ $SMOKE_APPEND}"
+        say "Ctrl-A X ends the machine"
         boot 86400 "$WORK/runtime.erofs" interactive
         ;;
     *) die "usage: images/smoke.sh [boot | kernel | engine | soak | shell]" ;;
@@ -148,5 +152,4 @@ expect() {
     fi
 }
 
-main "$@"
-exit
+main "$@"; exit

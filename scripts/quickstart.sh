@@ -7,12 +7,11 @@ cd "$(dirname "$0")/.."
 if [ -t 2 ]; then bold=$'\e[1m' plain=$'\e[0m'; else bold='' plain=''; fi
 began=$SECONDS
 stage() { printf '%s==> %s%s (%ds)\n' "$bold" "$1" "$plain" $((SECONDS - began)) >&2; }
-fail() {
-    echo "quickstart: $1" >&2
-    exit 1
-}
+# The programs that this runs get the same signal.
+trap 'echo "quickstart: interrupted; run it again, it goes on where it was" >&2; exit 130' INT
 
-command -v go >/dev/null || fail "go is not in the PATH: install Go 1.26 or newer"
+# shellcheck source=images/lib.sh
+(source images/lib.sh && require_go)
 stage "packages of the distribution"
 images/deps.sh
 stage "programs and guest"

@@ -17,7 +17,8 @@ step_build() {
     # The one that the engine itself asks for, not the guest's containerd.
     containerd=$(go list -m -f '{{.Path}}@{{.Version}}' github.com/containerd/containerd/v2)
     go_patched "$work/containerd" "$containerd" containerd-export-buffer.patch
-    go mod edit -replace "${containerd%@*}=$work/containerd"
+    # A relative path, because it is recorded in the binary.
+    go mod edit -replace "${containerd%@*}=../containerd"
     go build -mod=mod -tags "netgo osusergo exclude_graphdriver_btrfs" \
         -ldflags "-s -w -X $module/dockerversion.Version=${MOBY_VERSION#v} -X $module/dockerversion.GitCommit=$MOBY_VERSION" \
         -o "$out/dockerd" ./cmd/dockerd
