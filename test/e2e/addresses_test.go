@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -45,7 +46,7 @@ func echoesAt(network, addr string) error {
 	}
 	buf := make([]byte, 6)
 	if _, err := io.ReadFull(c, buf); err != nil || string(buf) != "direct" {
-		return fmt.Errorf("answer %q: %v", buf, err)
+		return fmt.Errorf("answer %q: %w", buf, errors.Join(err, io.ErrUnexpectedEOF))
 	}
 	return nil
 }
