@@ -57,12 +57,16 @@ func (b *backend) ready(s *lifecycle.Snapshot) *engine {
 		return nil
 	default:
 	}
-	if e := b.cached.Load(); e != nil && e.run == s.Instance {
-		return e
+	for {
+		old := b.cached.Load()
+		if old != nil && old.run == s.Instance {
+			return old
+		}
+		e := &engine{run: s.Instance, port: b.options.DockerPort}
+		if b.cached.CompareAndSwap(old, e) { // two at once get the same one
+			return e
+		}
 	}
-	e := &engine{run: s.Instance, port: b.options.DockerPort}
-	b.cached.Store(e)
-	return e
 }
 
 // await waits until the engine of run answers.
