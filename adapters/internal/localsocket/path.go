@@ -21,14 +21,14 @@ import (
 func CheckPath(path string) error {
 	// sun_path, less its terminating zero.
 	limit := len(syscall.RawSockaddrUnix{}.Path) - 1
+	var err error
 	switch {
 	case path == "":
-		return fmt.Errorf("the socket has no path: %w", domain.ErrInvalid)
+		err = fmt.Errorf("the socket has no path: %w", domain.ErrInvalid)
 	case len(path) > limit:
-		return domain.WithHint(fmt.Errorf("socket path %q has %d bytes, more than the %d that a Unix socket can have: %w", path, len(path), limit, domain.ErrInvalid),
-			"choose a shorter directory with --data-dir")
+		err = fmt.Errorf("socket path %q has %d bytes, more than the %d that a Unix socket can have: %w", path, len(path), limit, domain.ErrInvalid)
 	}
-	return nil
+	return domain.WithHint(err, "choose a shorter directory with --data-dir") // of no error it is none
 }
 
 // MakePrivate makes dir with mode 0700, or takes it away from everybody else
