@@ -16,7 +16,7 @@ const (
 	EventAcceleratorFallback EventKind = "accelerator.fallback"
 	EventEngineReady         EventKind = "engine.ready"
 	EventEngineDown          EventKind = "engine.down"
-	// EventForwardConflict says that a published port is somebody else's for now.
+	// EventForwardConflict says that somebody else has a published port.
 	EventForwardConflict EventKind = "forward.conflict"
 	// EventForwardRecovered says that a port that was in conflict is taken.
 	EventForwardRecovered EventKind = "forward.recovered"

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 
@@ -49,7 +50,7 @@ func Main(version, build string) error {
 	console.milestone("machine prepared")
 
 	owned.Go(func() { // beside the start of the services, which take longer
-		if err := firewall.Apply(background, children.Run, firewall.Ruleset(boot.Uplink, uplinkNetworks(config))); err != nil {
+		if err := firewall.Apply(background, children.Run, firewall.Ruleset(boot.Uplink, given(config.IP, config.IP6))); err != nil {
 			log.Error("containers are not open to the host", "error", err)
 		}
 	})
@@ -103,7 +104,7 @@ func prepareMachine(log *slog.Logger) (cmdline.Config, error) {
 		boot.Apply("/proc/sys", boot.Settings()),
 		boot.ConfigureNetwork(config),
 		boot.WriteNames(config),
-		engine.WriteConfig("", engine.Network{MTU: config.MTU, DNS: ipv4First(config.DNS), Gateway: gateways(config)}),
+		engine.WriteConfig("", engine.Network{MTU: config.MTU, DNS: ipv4First(config.DNS), Gateway: given(config.Gateway, config.Gateway6)}),
 		engine.Check(engine.BinDir),
 	)
 	if err != nil {
@@ -112,15 +113,9 @@ func prepareMachine(log *slog.Logger) (cmdline.Config, error) {
 	return config, err
 }
 
-// uplinkNetworks are the networks between host and guest.
-func uplinkNetworks(c cmdline.Config) []netip.Prefix {
-	var valid []netip.Prefix
-	for _, p := range []netip.Prefix{c.IP, c.IP6} {
-		if p.IsValid() {
-			valid = append(valid, p)
-		}
-	}
-	return valid
+// given returns those that the kernel's command line had.
+func given[T interface{ IsValid() bool }](all ...T) []T {
+	return slices.DeleteFunc(all, func(v T) bool { return !v.IsValid() })
 }
 
 func bootStatus(err error) domain.ServiceStatus {
@@ -143,16 +138,6 @@ func ipv4First(servers []netip.Addr) []netip.Addr {
 		return v4
 	}
 	return servers
-}
-
-func gateways(c cmdline.Config) []netip.Addr {
-	var out []netip.Addr
-	for _, g := range []netip.Addr{c.Gateway, c.Gateway6} {
-		if g.IsValid() {
-			out = append(out, g)
-		}
-	}
-	return out
 }
 
 func hello(version, build string) domain.AgentHello {

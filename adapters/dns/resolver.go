@@ -41,7 +41,7 @@ type Options struct {
 	// Names may be nil.
 	Names port.Names
 	// Pools hold the addresses of containers: who has one is answered from Names
-	// alone. nil is 172.16.0.0/12 and fd0a:bc:1::/48.
+	// alone. nil is domain.ContainerPools.
 	Pools []netip.Prefix
 	// Upstreams replaces the host's resolvers; port 0 is 53.
 	Upstreams []netip.AddrPort
@@ -90,7 +90,7 @@ func New(o Options) (*Resolver, error) {
 		return nil, fmt.Errorf("resolver without an address of the host: %w", domain.ErrInvalid)
 	}
 	if o.Pools == nil {
-		o.Pools = []netip.Prefix{netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("fd0a:bc:1::/48")}
+		o.Pools = domain.ContainerPools()
 	}
 	upstreams, err := newSources(o)
 	if err != nil {

@@ -47,34 +47,13 @@ func (s *Server) Serve(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen for the userland proxies: %w", err)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
-	wg.Go(func() {
-		<-ctx.Done()
-		_ = l.Close()
+	err = tunnel.ServeEach(ctx, l, maxProxies, s.serve, func() {
+		s.Log.Warn("userland proxy refused: too many", "limit", maxProxies)
 	})
-	slots := make(chan struct{}, maxProxies)
-	for {
-		c, err := tunnel.Accept(ctx, l)
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("accept a userland proxy: %w", err)
-		}
-		select {
-		case slots <- struct{}{}:
-			wg.Go(func() {
-				defer func() { <-slots }()
-				s.serve(ctx, c.(*net.UnixConn))
-			})
-		default:
-			s.Log.Warn("userland proxy refused: too many", "limit", maxProxies)
-			_ = c.Close()
-		}
+	if err != nil {
+		return fmt.Errorf("accept a userland proxy: %w", err)
 	}
+	return nil
 }
 
 func (s *Server) listen() (*net.UnixListener, error) {

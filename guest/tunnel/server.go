@@ -6,11 +6,8 @@ package tunnel
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
-	"sync"
-	"time"
 )
 
 // Server accepts connections of the host and joins each with the connection
@@ -30,39 +27,9 @@ type Server struct {
 // listener and every connection, and waits for them. It returns nil after the
 // end of ctx.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
-	wg.Go(func() {
-		<-ctx.Done()
-		_ = l.Close()
+	return ServeEach(ctx, l, s.Limit, s.serve, func() {
+		s.Log.Warn("connection refused: too many", "port", s.Name, "limit", s.Limit)
 	})
-	slots := make(chan struct{}, s.Limit)
-	for {
-		c, err := Accept(ctx, l)
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
-		}
-		client, ok := c.(Conn)
-		if !ok {
-			_ = c.Close()
-			return errors.New("the listener's connections cannot be half-closed")
-		}
-		select {
-		case slots <- struct{}{}:
-			wg.Go(func() {
-				defer func() { <-slots }()
-				s.serve(ctx, client)
-			})
-		default:
-			s.Log.Warn("connection refused: too many", "port", s.Name, "limit", s.Limit)
-			_ = client.Close()
-		}
-	}
 }
 
 func (s *Server) serve(ctx context.Context, client Conn) {
@@ -79,23 +46,4 @@ func (s *Server) serve(ctx context.Context, client Conn) {
 	stopInner := context.AfterFunc(ctx, func() { _ = inner.Close() })
 	defer stopInner()
 	Join(client, inner)
-}
-
-// Accept is l.Accept that outlives failures which pass, such as running out of
-// file descriptors.
-func Accept(ctx context.Context, l net.Listener) (net.Conn, error) {
-	pause := 5 * time.Millisecond
-	for {
-		c, err := l.Accept()
-		var ne net.Error
-		if err == nil || ctx.Err() != nil || errors.Is(err, net.ErrClosed) || !errors.As(err, &ne) || !temporary(err) {
-			return c, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(pause):
-		}
-		pause = min(2*pause, time.Second)
-	}
 }

@@ -2,6 +2,8 @@ package usernet
 
 import (
 	"context"
+	"io"
+	"net"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -17,6 +19,12 @@ import (
 // connections may share one.
 type Moved struct{ ToGuest, FromGuest atomic.Uint64 }
 
+// HalfCloser is a connection whose two directions end separately.
+type HalfCloser interface {
+	io.ReadWriteCloser
+	CloseWrite() error
+}
+
 // KernelConn is a stream socket of the host whose two directions end
 // separately: a *net.TCPConn or a *net.UnixConn.
 type KernelConn interface {
@@ -26,10 +34,11 @@ type KernelConn interface {
 }
 
 // Carry copies both ways between guest and host, which it owns, until both
-// directions have ended and guest has taken what was sent. An end of data is passed on as one, a failure as a
-// reset, also to a side that has ended its own direction already and waits. A
-// side that does not read holds the other one back. When ctx ends both are
-// reset. Bytes are added to moved as they are handed over.
+// directions have ended and guest has taken what was sent. An end of data is
+// passed on as one, a failure as a reset, also to a side that has ended its own
+// direction already and waits. A side that does not read holds the other one
+// back. When ctx ends both are reset. Bytes are added to moved as they are
+// handed over.
 //
 // No buffer is held while nothing moves, and from the socket data is read
 // straight into the stack's own memory.
@@ -335,4 +344,17 @@ func (c *carrier) awaitGuest() {
 func (c *carrier) guestBroken() bool {
 	s := tcp.EndpointState(c.guest.ep.State())
 	return (s == tcp.StateError || s == tcp.StateClose) && !c.sentToGuest.Load()
+}
+
+// reset closes c in a way that its peer sees as a failure.
+func reset(c HalfCloser) {
+	switch c := c.(type) {
+	case *Conn:
+		c.Abort()
+	case *net.TCPConn:
+		_ = c.SetLinger(0)
+		c.Close()
+	default:
+		c.Close()
+	}
 }

@@ -46,7 +46,7 @@ type Config struct {
 	// refuses it.
 	DNS port.Resolver
 	// Dial opens the host's side of a flow; nil is net.Dialer's. For TCP its
-	// connection must have CloseWrite.
+	// connection must be a KernelConn.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// ListenPing opens a socket for echo requests, network "udp4" or "udp6" in
 	// the sense of x/net/icmp; nil is that package's unprivileged socket.
@@ -95,12 +95,9 @@ func DefaultConfig() Config {
 		Guest6:     guest6,
 		GatewayMAC: [6]byte{0x52, 0x54, 0, 0, 2, 1},
 		GuestMAC:   [6]byte{0x52, 0x54, 0, 0, 2, 2},
-		Behind: []netip.Prefix{
-			netip.MustParsePrefix("172.16.0.0/12"),
-			netip.MustParsePrefix("fd0a:bc:1::/48"),
-		},
-		Host4: netip.MustParseAddr("127.0.0.1"),
-		Host6: netip.IPv6Loopback(),
+		Behind:     domain.ContainerPools(),
+		Host4:      netip.MustParseAddr("127.0.0.1"),
+		Host6:      netip.IPv6Loopback(),
 
 		MaxConnecting: 512,
 		MaxTCPFlows:   8192,

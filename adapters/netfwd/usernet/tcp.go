@@ -49,20 +49,20 @@ func (n *Network) forwardTCP(r *tcp.ForwarderRequest) {
 		reset(host)
 		return
 	}
-	n.Splice(n.newConn(wq, ep), host)
+	n.Carry(n.life, n.newConn(wq, ep), host, new(Moved))
 }
 
-func (n *Network) dialHost(ctx context.Context, to string) (HalfCloser, error) {
+func (n *Network) dialHost(ctx context.Context, to string) (KernelConn, error) {
 	c, err := n.cfg.Dial(ctx, "tcp", to)
 	if err != nil {
 		return nil, err
 	}
-	hc, ok := c.(HalfCloser)
+	kc, ok := c.(KernelConn)
 	if !ok {
 		c.Close()
 		return nil, net.UnknownNetworkError(c.LocalAddr().Network())
 	}
-	return hc, nil
+	return kc, nil
 }
 
 // handshake finishes the guest's connect. The stack waits for that on wq

@@ -96,13 +96,20 @@ func startSSHD() error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("sshd: %w", err)
 	}
-	go func() { fmt.Println("guestpeer: sshd ended:", cmd.Wait()) }()
-	for range 600 {
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	limit := time.After(30 * time.Second)
+	for {
 		c, err := net.Dial("tcp", "127.0.0.1:22")
 		if err == nil {
 			return c.Close()
 		}
-		time.Sleep(50 * time.Millisecond)
+		select {
+		case err := <-ended:
+			return fmt.Errorf("sshd ended before it listened: %v", err) //nolint:errorlint // it may be nil
+		case <-limit:
+			return fmt.Errorf("sshd does not listen: %w", err)
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
-	return errors.New("sshd does not listen")
 }
