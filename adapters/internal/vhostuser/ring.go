@@ -12,27 +12,28 @@ import (
 
 const (
 	maxQueueSize = 32768
-	// A driver may use longer indirect chains than the queue has entries; a
-	// vsock packet needs a header and at most 16 pages.
+	// A driver may use longer indirect chains than the queue has entries; what
+	// devices here exchange needs a header and at most 17 pages.
 	maxChain = 1024
 
 	descLen = 16
 
-	descNext     = 1
-	descWrite    = 2
-	descIndirect = 4
+	DescNext     = 1
+	DescWrite    = 2
+	DescIndirect = 4
 
 	availNoInterrupt = 1
-	usedNoNotify     = 1
+	UsedNoNotify     = 1
 )
 
 var errChain = errors.New("malformed descriptor chain")
 
-// segment is a piece of a descriptor chain: guest memory.
-type segment struct {
-	mem      []byte
-	gpa      uint64
-	writable bool
+// Segment is a piece of a descriptor chain: guest memory, which the guest may
+// change at any time.
+type Segment struct {
+	Mem      []byte
+	GPA      uint64
+	Writable bool // the device writes it, and only reads the others
 }
 
 // ring is a split virtqueue (VIRTIO 1.2, section 2.7). Its owner serialises
@@ -54,7 +55,8 @@ type ring struct {
 	everSent  bool
 	eventIdx  bool
 	fence     uint32
-	segs      []segment
+	segs      []Segment // of the chains taken since the last pop
+	first     int       // of segs, of the chain that is walked
 }
 
 // ringAddr are the addresses of the parts of a ring in the front-end's process.
@@ -118,19 +120,29 @@ func (r *ring) pending() (int, error) {
 
 // pop takes the next chain; the segments are valid until the next pop. ok is
 // false when there is none.
-func (r *ring) pop() (head uint16, segs []segment, ok bool, err error) {
+func (r *ring) pop() (head uint16, segs []Segment, ok bool, err error) {
+	r.segs = r.segs[:0]
+	return r.popMore()
+}
+
+// popMore takes the next chain and leaves the segments of those that were taken
+// since the last pop valid.
+func (r *ring) popMore() (head uint16, segs []Segment, ok bool, err error) {
 	n, err := r.pending()
 	if n == 0 || err != nil {
 		return 0, nil, false, err
 	}
 	head = *half(r.avail, 4+2*int(r.lastAvail&(r.num-1)))
 	r.lastAvail++
-	r.segs = r.segs[:0]
+	r.first = len(r.segs)
 	if err := r.walk(r.desc, int(r.num), head, false); err != nil {
 		return 0, nil, false, err
 	}
-	return head, r.segs, true, nil
+	return head, r.segs[r.first:], true, nil
 }
+
+// unpop gives back the last n chains that were taken, which are not yet used.
+func (r *ring) unpop(n int) { r.lastAvail -= uint16(n) }
 
 func (r *ring) walk(table []byte, num int, first uint16, indirect bool) error {
 	le := binary.LittleEndian
@@ -143,8 +155,8 @@ func (r *ring) walk(table []byte, num int, first uint16, indirect bool) error {
 		var e [descLen]byte
 		copy(e[:], table[descLen*i:])
 		addr, n, flags := le.Uint64(e[0:]), uint64(le.Uint32(e[8:])), le.Uint16(e[12:])
-		if flags&descIndirect != 0 {
-			if indirect || flags&descNext != 0 || n == 0 || n%descLen != 0 || n/descLen > maxChain {
+		if flags&DescIndirect != 0 {
+			if indirect || flags&DescNext != 0 || n == 0 || n%descLen != 0 || n/descLen > maxChain {
 				return errChain
 			}
 			t := r.mem.at(addr, n)
@@ -153,10 +165,10 @@ func (r *ring) walk(table []byte, num int, first uint16, indirect bool) error {
 			}
 			return r.walk(t, int(n/descLen), 0, true)
 		}
-		if err := r.add(addr, n, flags&descWrite != 0); err != nil {
+		if err := r.add(addr, n, flags&DescWrite != 0); err != nil {
 			return err
 		}
-		if flags&descNext == 0 {
+		if flags&DescNext == 0 {
 			return nil
 		}
 		i = int(le.Uint16(e[14:]))
@@ -167,10 +179,10 @@ func (r *ring) walk(table []byte, num int, first uint16, indirect bool) error {
 func (r *ring) add(gpa, n uint64, writable bool) error {
 	for n > 0 {
 		m := r.mem.at(gpa, n)
-		if len(m) == 0 || len(r.segs) == maxChain {
+		if len(m) == 0 || len(r.segs)-r.first == maxChain {
 			return errChain
 		}
-		r.segs = append(r.segs, segment{mem: m, gpa: gpa, writable: writable})
+		r.segs = append(r.segs, Segment{Mem: m, GPA: gpa, Writable: writable})
 		gpa, n = gpa+uint64(len(m)), n-uint64(len(m))
 	}
 	return nil
@@ -178,16 +190,26 @@ func (r *ring) add(gpa, n uint64, writable bool) error {
 
 // push gives a chain back with n bytes written to it.
 func (r *ring) push(head uint16, n int) {
+	r.put(head, n)
+	r.flush()
+}
+
+// put is push without telling the driver yet: for that there is flush.
+func (r *ring) put(head uint16, n int) {
 	o := 4 + 8*int(r.usedIdx&(r.num-1))
 	*word(r.used, o) = uint32(head)
 	*word(r.used, o+4) = uint32(n)
 	r.usedIdx++
 	r.pushed++
-	r.publish(uint32(*half(r.used, 0)))
 	if r.logUsed {
 		r.log.mark(r.usedGPA+uint64(o), 8)
-		r.log.mark(r.usedGPA, 4)
 	}
+}
+
+// flush shows the driver, at once, all that was put.
+func (r *ring) flush() {
+	r.publish(uint32(*half(r.used, 0)))
+	r.logFlags(0, 4)
 }
 
 // publish stores flags and index of the used ring; both are this side's.
@@ -234,7 +256,7 @@ func (r *ring) askKick() bool {
 // anyway. With EVENT_IDX an event index of the past does the same.
 func (r *ring) refuseKick() {
 	if !r.eventIdx {
-		r.publish(usedNoNotify)
+		r.publish(UsedNoNotify)
 		r.logFlags(0, 4)
 	}
 }

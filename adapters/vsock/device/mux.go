@@ -1,6 +1,6 @@
 //go:build linux
 
-package vhostuser
+package device
 
 import (
 	"fmt"
@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"arcbox/adapters/internal/vhostuser"
 )
 
 const (
@@ -34,7 +36,7 @@ type streamKey struct{ host, guest uint32 }
 type mux struct {
 	log    *slog.Logger
 	cid    uint64
-	rx, tx *queue
+	rx, tx *vhostuser.Queue
 	chunks chunkPool
 
 	out outbox // guarded by rx.mu
@@ -53,35 +55,35 @@ type mux struct {
 	end        chan struct{} // closed with closed
 }
 
-func newMux(log *slog.Logger, cid uint32, rx, tx *queue) *mux {
+func newMux(log *slog.Logger, cid uint32, rx, tx *vhostuser.Queue) *mux {
 	m := &mux{
 		log: log, cid: uint64(cid), rx: rx, tx: tx,
 		streams: map[streamKey]*Stream{}, nextPort: firstPort,
 		up: make(chan struct{}), lingerWake: make(chan struct{}, 1), end: make(chan struct{}),
 	}
-	rx.onKick, tx.onKick = m.receiveBuffers, m.drain
+	rx.OnKick, tx.OnKick = m.receiveBuffers, m.drain
 	return m
 }
 
 // receiveBuffers runs when the driver has offered buffers for packets to it.
 func (m *mux) receiveBuffers() {
-	m.rx.mu.Lock()
+	m.rx.Lock()
 	sent, err := m.flush()
-	if m.rx.live() {
-		n, _ := m.rx.ring.pending()
+	if m.rx.Live() {
+		n, _ := m.rx.Pending()
 		m.out.wake(n)
 	}
-	if m.rx.live() && m.out.empty() && len(m.out.stalled) == 0 {
-		m.rx.ring.refuseKick()
+	if m.rx.Live() && m.out.empty() && len(m.out.stalled) == 0 {
+		m.rx.RefuseKick()
 	}
 	resume := m.out.txPaused && len(m.out.strays) < strayLimit/2
 	if resume {
 		m.out.txPaused = false
 	}
-	m.rx.mu.Unlock()
+	m.rx.Unlock()
 	m.after(m.rx, sent, err)
 	if resume {
-		m.tx.kickSelf()
+		m.tx.KickSelf()
 	}
 }
 
@@ -101,44 +103,37 @@ func (m *mux) flush() (signal bool, err error) {
 		if !ok {
 			break
 		}
-		if scatter(segs, h, nil, m.rx.ring.log) < 0 {
-			return false, m.breakQueue(m.rx, errShortBuffer)
+		if scatter(segs, h, nil, m.rx) < 0 {
+			return false, m.rx.Break(errShortBuffer)
 		}
-		m.rx.ring.push(head, headerLen)
+		m.rx.Push(head, headerLen)
 		m.out.taken(h.op, s)
 		n++
 	}
-	return n > 0 && m.rx.ring.wantsSignal(), nil
+	return n > 0 && m.rx.WantsSignal(), nil
 }
 
 var errShortBuffer = fmt.Errorf("a receive buffer of less than %d bytes", headerLen)
 
 // popRx takes a receive buffer; when there is none the driver is asked to say
 // when there is. Called with rx.mu held.
-func (m *mux) popRx() (head uint16, segs []segment, ok bool, err error) {
-	for m.rx.live() {
-		head, segs, ok, err = m.rx.ring.pop()
+func (m *mux) popRx() (head uint16, segs []vhostuser.Segment, ok bool, err error) {
+	for m.rx.Live() {
+		head, segs, ok, err = m.rx.Pop()
 		if err != nil {
-			return 0, nil, false, m.breakQueue(m.rx, err)
+			return 0, nil, false, m.rx.Break(err)
 		}
-		if ok || !m.rx.ring.askKick() {
+		if ok || !m.rx.AskKick() {
 			return head, segs, ok, nil
 		}
 	}
 	return 0, nil, false, nil
 }
 
-// breakQueue stops the use of a queue whose driver broke the rules. Called
-// with the queue's mutex held.
-func (m *mux) breakQueue(q *queue, err error) error {
-	q.broken = fmt.Errorf("the guest's vsock driver broke queue %d: %w", q.index, err)
-	return q.broken
-}
-
 // after does what the mutex of a queue must not be held for.
-func (m *mux) after(q *queue, signal bool, err error) {
+func (m *mux) after(q *vhostuser.Queue, signal bool, err error) {
 	if signal {
-		q.notify()
+		q.Notify()
 	}
 	if err != nil {
 		m.log.Warn("vsock device stopped", "error", err)
@@ -149,10 +144,10 @@ func (m *mux) after(q *queue, signal bool, err error) {
 
 // post sends control packets of a stream, or leaves them to the next buffers.
 func (m *mux) post(s *Stream, want uint8, shut uint32) {
-	m.rx.mu.Lock()
+	m.rx.Lock()
 	m.out.post(s, want, shut)
 	signal, err := m.flush()
-	m.rx.mu.Unlock()
+	m.rx.Unlock()
 	m.after(m.rx, signal, err)
 }
 
@@ -160,7 +155,7 @@ func (m *mux) post(s *Stream, want uint8, shut uint32) {
 // p when the buffers run out; then the stream is stalled and its writer woken
 // later.
 func (m *mux) send(s *Stream, p []byte) (sent int, err error) {
-	m.rx.mu.Lock()
+	m.rx.Lock()
 	signal, err := m.flush()
 	n := 0
 	for ; err == nil && sent < len(p) && n < lockBatch; n++ {
@@ -172,19 +167,19 @@ func (m *mux) send(s *Stream, p []byte) (sent int, err error) {
 		}
 		h := s.header()
 		h.op = opRW
-		k := scatter(segs, h, p[sent:], m.rx.ring.log)
+		k := scatter(segs, h, p[sent:], m.rx)
 		if k < 1 {
-			err = m.breakQueue(m.rx, errShortBuffer)
+			err = m.rx.Break(errShortBuffer)
 			break
 		}
-		m.rx.ring.push(head, headerLen+k)
+		m.rx.Push(head, headerLen+k)
 		sent += k
 	}
-	if n > 0 && m.rx.ring.bound() {
-		signal = m.rx.ring.wantsSignal() || signal
+	if n > 0 && m.rx.Bound() {
+		signal = m.rx.WantsSignal() || signal
 	}
 	m.wakeNext(s)
-	m.rx.mu.Unlock()
+	m.rx.Unlock()
 	m.after(m.rx, signal, err)
 	return sent, err
 }
@@ -192,20 +187,20 @@ func (m *mux) send(s *Stream, p []byte) (sent int, err error) {
 // wakeNext lets the next stalled writer have the buffers that this one leaves.
 // Called with rx.mu held.
 func (m *mux) wakeNext(s *Stream) {
-	if s.stalled || len(m.out.stalled) == 0 || !m.rx.live() {
+	if s.stalled || len(m.out.stalled) == 0 || !m.rx.Live() {
 		return
 	}
-	if n, _ := m.rx.ring.pending(); n > 0 {
+	if n, _ := m.rx.Pending(); n > 0 {
 		m.out.wake(1)
 	}
 }
 
 // giveUp ends the wait of a writer for receive buffers.
 func (m *mux) giveUp(s *Stream) {
-	m.rx.mu.Lock()
+	m.rx.Lock()
 	m.out.leave(s)
 	m.wakeNext(s)
-	m.rx.mu.Unlock()
+	m.rx.Unlock()
 }
 
 // drain takes the packets that the guest has sent.
@@ -215,13 +210,13 @@ func (m *mux) drain() {
 }
 
 func (m *mux) drainSome() (more bool) {
-	m.tx.mu.Lock()
+	m.tx.Lock()
 	n, signal := 0, false
 	var err error
-	if m.tx.live() {
-		m.tx.ring.refuseKick()
+	if m.tx.Live() {
+		m.tx.RefuseKick()
 	}
-	for m.tx.live() {
+	for m.tx.Live() {
 		if n == lockBatch {
 			more = true
 			break
@@ -229,41 +224,41 @@ func (m *mux) drainSome() (more bool) {
 		if m.held() {
 			break
 		}
-		head, segs, ok, e := m.tx.ring.pop()
+		head, segs, ok, e := m.tx.Pop()
 		if e != nil {
-			err = m.breakQueue(m.tx, e)
+			err = m.tx.Break(e)
 			break
 		}
 		if !ok {
-			if m.tx.ring.askKick() {
+			if m.tx.AskKick() {
 				continue
 			}
 			break
 		}
 		m.packet(segs)
-		m.tx.ring.push(head, 0)
-		if n++; n%signalBatch == 0 && m.tx.ring.wantsSignal() {
-			m.tx.notify()
+		m.tx.Push(head, 0)
+		if n++; n%signalBatch == 0 && m.tx.WantsSignal() {
+			m.tx.Notify()
 		}
 	}
-	if n > 0 && m.tx.ring.bound() {
-		signal = m.tx.ring.wantsSignal()
+	if n > 0 && m.tx.Bound() {
+		signal = m.tx.WantsSignal()
 	}
-	m.tx.mu.Unlock()
+	m.tx.Unlock()
 	m.after(m.tx, signal, err)
 	return more
 }
 
 // held says whether the guest must first take the resets it is owed.
 func (m *mux) held() bool {
-	m.rx.mu.Lock()
-	defer m.rx.mu.Unlock()
+	m.rx.Lock()
+	defer m.rx.Unlock()
 	m.out.txPaused = len(m.out.strays) >= strayLimit
 	return m.out.txPaused
 }
 
 // packet handles one packet of the guest.
-func (m *mux) packet(segs []segment) {
+func (m *mux) packet(segs []vhostuser.Segment) {
 	h, payload, ok := gather(segs)
 	if !ok || h.srcCID != m.cid || h.dstCID != hostCID {
 		return // not a packet, or one that nobody here can answer
@@ -290,17 +285,17 @@ func (m *mux) refuse(h header, s *Stream) {
 		m.abort(s, syscall.ECONNRESET)
 		return
 	}
-	m.rx.mu.Lock()
+	m.rx.Lock()
 	m.out.strays = append(m.out.strays, header{
 		srcCID: h.dstCID, dstCID: h.srcCID, srcPort: h.dstPort, dstPort: h.srcPort,
 		typ: h.typ, op: opRst,
 	})
 	signal, err := m.flush()
-	m.rx.mu.Unlock()
+	m.rx.Unlock()
 	m.after(m.rx, signal, err)
 }
 
-func (m *mux) deliver(s *Stream, h header, payload []segment) {
+func (m *mux) deliver(s *Stream, h header, payload []vhostuser.Segment) {
 	ok := true
 	switch h.op {
 	case opResponse:
@@ -347,9 +342,9 @@ func (m *mux) reset(why string) {
 	streams := m.streams
 	m.streams = map[streamKey]*Stream{}
 	m.mu.Unlock()
-	m.rx.mu.Lock()
+	m.rx.Lock()
 	m.out.clear()
-	m.rx.mu.Unlock()
+	m.rx.Unlock()
 	if len(streams) > 0 {
 		m.log.Info("vsock streams reset", "count", len(streams), "reason", why)
 	}

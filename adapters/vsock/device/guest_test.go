@@ -1,10 +1,13 @@
 //go:build linux
 
-package vhostuser
+package device
 
 import (
 	"sync"
 	"testing"
+
+	"arcbox/adapters/internal/vhostuser"
+	"arcbox/adapters/internal/vhostuser/vhosttest"
 )
 
 // Ports of the model guest. On any other port it refuses.
@@ -21,8 +24,8 @@ const greeting = "hello from the guest"
 // guest is a model of a vsock driver and of servers above it.
 type guest struct {
 	t      testing.TB
-	fe     *frontEnd
-	rx, tx *vq
+	fe     *vhosttest.FrontEnd
+	rx, tx *vhosttest.VQ
 	window uint32
 
 	mu    sync.Mutex
@@ -54,11 +57,11 @@ type guestConn struct {
 
 const rxBufs, txBufs = 1 << 20, 4 << 20 // offsets in the memory
 
-func newGuest(t testing.TB, fe *frontEnd, features uint64) *guest {
+func newGuest(t testing.TB, fe *vhosttest.FrontEnd, features uint64) *guest {
 	g := &guest{t: t, fe: fe, window: 64 << 10, conns: map[uint32]*guestConn{}}
-	g.rx, g.tx = newVQ(t, fe, rxQueue, features), newVQ(t, fe, txQueue, features)
-	for i := range ringSize {
-		g.rx.setDesc(i, baseGPA+rxBufs+uint64(i*8192), bufSize, descWrite, 0)
+	g.rx, g.tx = vhosttest.NewVQ(t, fe, rxQueue, features), vhosttest.NewVQ(t, fe, txQueue, features)
+	for i := range vhosttest.RingSize {
+		g.rx.SetDesc(i, vhosttest.BaseGPA+rxBufs+uint64(i*8192), bufSize, vhostuser.DescWrite, 0)
 		g.free = append(g.free, uint16(i))
 	}
 	return g
@@ -66,13 +69,13 @@ func newGuest(t testing.TB, fe *frontEnd, features uint64) *guest {
 
 // start brings the driver up: device first, then the receive buffers.
 func (g *guest) start(base uint16) {
-	g.rx.start(g.fe, base)
-	g.tx.start(g.fe, base)
+	g.rx.Start(g.fe, base)
+	g.tx.Start(g.fe, base)
 	g.mu.Lock()
-	for i := range ringSize {
-		g.rx.offer(uint16(i))
+	for i := range vhosttest.RingSize {
+		g.rx.Offer(uint16(i))
 	}
-	g.rx.notify(g.rx.availIdx - ringSize)
+	g.rx.Notify(g.rx.AvailIdx - vhosttest.RingSize)
 	g.mu.Unlock()
 	g.run()
 }
@@ -82,44 +85,44 @@ func (g *guest) run() {
 	g.wg.Go(func() { g.serve(g.tx, g.reclaim) })
 }
 
-func (g *guest) serve(q *vq, work func()) {
+func (g *guest) serve(q *vhosttest.VQ, work func()) {
 	var b [8]byte
 	for {
 		g.mu.Lock()
 		work()
-		for q.wantSignal() {
+		for q.WantSignal() {
 			work()
 		}
 		g.mu.Unlock()
-		if _, err := q.call.Read(b[:]); err != nil {
+		if _, err := q.Call.Read(b[:]); err != nil {
 			return
 		}
 	}
 }
 
 func (g *guest) close() {
-	g.rx.close()
-	g.tx.close()
+	g.rx.Close()
+	g.tx.Close()
 	g.wg.Wait()
 }
 
 func (g *guest) receive() {
-	old := g.rx.availIdx
+	old := g.rx.AvailIdx
 	for {
-		head, n, ok := g.rx.collect()
+		head, n, ok := g.rx.Collect()
 		if !ok {
 			break
 		}
-		b := g.fe.mem[rxBufs+int(head)*8192:][:n]
+		b := g.fe.Mem[rxBufs+int(head)*8192:][:n]
 		h := decodeHeader((*[headerLen]byte)(b))
 		g.packet(h, append([]byte(nil), b[headerLen:]...))
 		if g.noRx {
 			g.owed = append(g.owed, uint16(head))
 			continue
 		}
-		g.rx.offer(uint16(head))
+		g.rx.Offer(uint16(head))
 	}
-	g.rx.notify(old)
+	g.rx.Notify(old)
 	g.flush()
 }
 
@@ -127,17 +130,17 @@ func (g *guest) receive() {
 func (g *guest) feed(n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	old := g.rx.availIdx
+	old := g.rx.AvailIdx
 	for range min(n, len(g.owed)) {
-		g.rx.offer(g.owed[0])
+		g.rx.Offer(g.owed[0])
 		g.owed = g.owed[1:]
 	}
-	g.rx.notify(old)
+	g.rx.Notify(old)
 }
 
 func (g *guest) reclaim() {
 	for {
-		head, _, ok := g.tx.collect()
+		head, _, ok := g.tx.Collect()
 		if !ok {
 			break
 		}
@@ -150,7 +153,7 @@ func (g *guest) flush() {
 	for _, c := range g.conns {
 		c.pump()
 	}
-	old := g.tx.availIdx
+	old := g.tx.AvailIdx
 	for len(g.txq) > 0 && len(g.free) > 0 {
 		p := g.txq[0]
 		g.txq = g.txq[1:]
@@ -158,12 +161,12 @@ func (g *guest) flush() {
 		g.free = g.free[1:]
 		at := txBufs + int(head)*8192
 		p.h.len = uint32(len(p.data))
-		p.h.encode((*[headerLen]byte)(g.fe.mem[at:]))
-		copy(g.fe.mem[at+headerLen:], p.data)
-		g.tx.setDesc(int(head), baseGPA+uint64(at), uint32(headerLen+len(p.data)), 0, 0)
-		g.tx.offer(head)
+		p.h.encode((*[headerLen]byte)(g.fe.Mem[at:]))
+		copy(g.fe.Mem[at+headerLen:], p.data)
+		g.tx.SetDesc(int(head), vhosttest.BaseGPA+uint64(at), uint32(headerLen+len(p.data)), 0, 0)
+		g.tx.Offer(head)
 	}
-	g.tx.notify(old)
+	g.tx.Notify(old)
 }
 
 func (g *guest) send(h header, data []byte) {
@@ -177,7 +180,7 @@ func (c *guestConn) send(op uint16, flags uint32, data []byte) {
 
 // pump sends what the host's credit allows.
 func (c *guestConn) pump() {
-	for len(c.out) > 0 && len(c.g.txq) < ringSize {
+	for len(c.out) > 0 && len(c.g.txq) < vhosttest.RingSize {
 		n := min(len(c.out), 4096, int(c.hostAlloc-(c.sent-c.hfwd)))
 		if n <= 0 {
 			return
@@ -262,7 +265,7 @@ func (c *guestConn) shutdown(flags uint32) {
 	case portEcho:
 		c.fin = shutSend
 	case portLate:
-		c.out, c.fin = u64(uint64(c.got)), shutSend
+		c.out, c.fin = vhosttest.Words(uint64(c.got)), shutSend
 	}
 }
 

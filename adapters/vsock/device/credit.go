@@ -1,6 +1,6 @@
 //go:build linux
 
-package vhostuser
+package device
 
 // sendCredit is how much the peer of a stream can take (VIRTIO 1.2, section
 // 5.10.6.3). All counters wrap at 2^32.

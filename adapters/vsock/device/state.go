@@ -1,6 +1,6 @@
 //go:build linux
 
-package vhostuser
+package device
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"arcbox/adapters/internal/vhostuser"
 	"arcbox/domain"
 )
 
@@ -26,10 +27,10 @@ func (m *mux) lookAtQueues() (up bool, faults int) {
 	faults = m.faults
 	m.mu.Unlock()
 	up = true
-	for _, q := range []*queue{m.rx, m.tx} {
-		q.mu.Lock()
-		up = up && q.live()
-		q.mu.Unlock()
+	for _, q := range []*vhostuser.Queue{m.rx, m.tx} {
+		q.Lock()
+		up = up && q.Live()
+		q.Unlock()
 	}
 	return up, faults
 }

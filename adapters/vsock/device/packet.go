@@ -1,8 +1,12 @@
 //go:build linux
 
-package vhostuser
+package device
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"arcbox/adapters/internal/vhostuser"
+)
 
 // Packet header, operations and flags: VIRTIO 1.2, section 5.10.6.
 const (
@@ -60,16 +64,16 @@ func decodeHeader(b *[headerLen]byte) header {
 
 // gather takes the header off the readable part of a chain. The rest of the
 // segments is the payload. ok is false when the chain is shorter than a header.
-func gather(segs []segment) (h header, payload []segment, ok bool) {
+func gather(segs []vhostuser.Segment) (h header, payload []vhostuser.Segment, ok bool) {
 	var raw [headerLen]byte
 	got := 0
 	for i := range segs {
-		if segs[i].writable {
+		if segs[i].Writable {
 			break
 		}
-		n := copy(raw[got:], segs[i].mem)
+		n := copy(raw[got:], segs[i].Mem)
 		got += n
-		segs[i].mem = segs[i].mem[n:]
+		segs[i].Mem = segs[i].Mem[n:]
 		if got == headerLen {
 			return decodeHeader(&raw), segs[i:], true
 		}
@@ -78,13 +82,13 @@ func gather(segs []segment) (h header, payload []segment, ok bool) {
 }
 
 // readable is the number of bytes the driver put into segs.
-func readable(segs []segment) int {
+func readable(segs []vhostuser.Segment) int {
 	n := 0
 	for i := range segs {
-		if segs[i].writable {
+		if segs[i].Writable {
 			break
 		}
-		n += len(segs[i].mem)
+		n += len(segs[i].Mem)
 	}
 	return n
 }
@@ -92,11 +96,11 @@ func readable(segs []segment) int {
 // scatter writes a header, with its length set, and as much of data as fits
 // into the writable part of a chain. It returns the bytes of data taken, or -1
 // when not even the header fits.
-func scatter(segs []segment, h header, data []byte, log *dirtyLog) int {
+func scatter(segs []vhostuser.Segment, h header, data []byte, q *vhostuser.Queue) int {
 	room := 0
 	for i := range segs {
-		if segs[i].writable {
-			room += len(segs[i].mem)
+		if segs[i].Writable {
+			room += len(segs[i].Mem)
 		}
 	}
 	if room < headerLen {
@@ -108,17 +112,17 @@ func scatter(segs []segment, h header, data []byte, log *dirtyLog) int {
 	h.encode(&raw)
 	head, body := raw[:], data[:taken]
 	for i := range segs {
-		if !segs[i].writable {
+		if !segs[i].Writable {
 			continue
 		}
-		b := segs[i].mem
+		b := segs[i].Mem
 		n := copy(b, head)
 		head = head[n:]
 		if len(head) == 0 {
 			k := copy(b[n:], body)
 			body, n = body[k:], n+k
 		}
-		log.mark(segs[i].gpa, n)
+		q.Wrote(segs[i], n)
 	}
 	return taken
 }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package vhostuser
+package device
 
 import (
 	"bytes"
@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -20,16 +21,25 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"arcbox/adapters/internal/vhostuser"
+	"arcbox/adapters/internal/vhostuser/vhosttest"
 	"arcbox/domain"
 )
 
 type rig struct {
 	dev   *Device
-	fe    *frontEnd
+	fe    *vhosttest.FrontEnd
 	guest *guest
 }
 
-const eventFeatures = featVersion1 | featProtocol | featEventIdx | featIndirect
+func testLog(testing.TB) *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+const (
+	testCID = 3
+	bufSize = 4096 + headerLen
+)
+
+const eventFeatures = vhostuser.FeatVersion1 | vhostuser.FeatProtocol | vhostuser.FeatEventIdx | vhostuser.FeatIndirect
 
 // newRig makes a device with a front-end and a guest whose driver is up. At
 // the end of the test nothing of it is left.
@@ -45,16 +55,16 @@ func newColdRig(t testing.TB, features uint64) *rig {
 	before, fds := goleak.IgnoreCurrent(), openFDs(t)
 	dev, err := New(testLog(t), testCID)
 	require.NoError(t, err)
-	fe := newFrontEnd(t, dev)
+	fe := vhosttest.NewFrontEnd(t, dev.VhostUser())
 	r := &rig{dev: dev, fe: fe, guest: newGuest(t, fe, features)}
 	t.Cleanup(func() {
 		require.NoError(t, r.dev.Close())
 		r.guest.close()
-		r.fe.close()
+		r.fe.Close()
 		goleak.VerifyNone(t, before)
 		require.Equal(t, fds, openFDs(t), "file descriptors")
 	})
-	fe.handshake(features)
+	fe.Handshake(features)
 	return r
 }
 
@@ -87,7 +97,7 @@ func (r *rig) streams() int {
 
 func eachFeatureSet(t *testing.T, f func(t *testing.T, features uint64)) {
 	t.Run("event index", func(t *testing.T) { f(t, eventFeatures) })
-	t.Run("flags", func(t *testing.T) { f(t, featVersion1|featProtocol) })
+	t.Run("flags", func(t *testing.T) { f(t, vhostuser.FeatVersion1|vhostuser.FeatProtocol) })
 }
 
 func TestEcho(t *testing.T) {
@@ -194,9 +204,9 @@ func TestDialThatNobodyAnswersLeavesNothing(t *testing.T) {
 		require.ErrorIs(t, err, domain.ErrTimeout)
 	}
 	require.Equal(t, 1, r.streams(), "only the stream that used the buffers up")
-	r.dev.mux.rx.mu.Lock()
+	r.dev.mux.rx.Lock()
 	require.LessOrEqual(t, len(r.dev.mux.out.control), 1)
-	r.dev.mux.rx.mu.Unlock()
+	r.dev.mux.rx.Unlock()
 }
 
 // exhaustRx makes the guest keep all receive buffers; it returns the stream
@@ -217,7 +227,7 @@ func (r *rig) exhaustRx(t *testing.T) *Stream {
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	require.Positive(t, n)
 	r.guest.mu.Lock()
-	require.Len(t, r.guest.owed, ringSize)
+	require.Len(t, r.guest.owed, vhosttest.RingSize)
 	r.guest.mu.Unlock()
 	require.NoError(t, s.SetWriteDeadline(time.Time{}))
 	return s
@@ -238,8 +248,8 @@ func TestWriterWithoutBuffersCanBeInterrupted(t *testing.T) {
 				done <- err
 			}()
 			require.Eventually(t, func() bool {
-				r.dev.mux.rx.mu.Lock()
-				defer r.dev.mux.rx.mu.Unlock()
+				r.dev.mux.rx.Lock()
+				defer r.dev.mux.rx.Unlock()
 				return len(r.dev.mux.out.stalled) == 1
 			}, 5*time.Second, time.Millisecond)
 			require.NoError(t, interrupt(s))
@@ -247,9 +257,9 @@ func TestWriterWithoutBuffersCanBeInterrupted(t *testing.T) {
 			if !errors.Is(err, net.ErrClosed) && !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Fatal(err)
 			}
-			r.dev.mux.rx.mu.Lock()
+			r.dev.mux.rx.Lock()
 			require.Empty(t, r.dev.mux.out.stalled)
-			r.dev.mux.rx.mu.Unlock()
+			r.dev.mux.rx.Unlock()
 		})
 	}
 }
@@ -402,4 +412,10 @@ func TestCloseDuringEverything(t *testing.T) {
 	wg.Wait()
 	_, err := r.dev.Dial(within(t, time.Second), portEcho)
 	require.ErrorIs(t, err, domain.ErrNotRunning)
+}
+
+// newIdleMux has queues that no driver has started.
+func newIdleMux(t testing.TB) *mux {
+	s := vhostuser.New(testLog(t), nil, vhostuser.Device{Queues: queueCount})
+	return newMux(testLog(t), testCID, s.Queue(rxQueue), s.Queue(txQueue))
 }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package vhostuser
+package device
 
 import (
 	"encoding/binary"
@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"arcbox/adapters/internal/vhostuser"
+	"arcbox/adapters/internal/vhostuser/vhosttest"
 	"arcbox/domain"
 )
 
@@ -20,7 +22,7 @@ import (
 func (r *rig) pause(t *testing.T) (bases [2]uint16) {
 	t.Helper()
 	for i := range bases {
-		b := r.fe.ask(reqGetVringBase, state(uint32(i), 0))
+		b := r.fe.Ask(vhostuser.ReqGetVringBase, vhosttest.State(uint32(i), 0))
 		require.EqualValues(t, i, binary.LittleEndian.Uint32(b))
 		bases[i] = uint16(binary.LittleEndian.Uint32(b[4:]))
 	}
@@ -48,9 +50,9 @@ func TestStreamsSurviveAPause(t *testing.T) {
 			_, err := s.Write([]byte("ping"))
 			done <- err
 		}()
-		r.fe.do(reqSetMemTable, memTableBody(), r.fe.fd, r.fe.fd)
-		r.guest.rx.start(r.fe, bases[rxQueue])
-		r.guest.tx.start(r.fe, bases[txQueue])
+		r.fe.Do(vhostuser.ReqSetMemTable, vhosttest.MemTableBody(), r.fe.FD, r.fe.FD)
+		r.guest.rx.Start(r.fe, bases[rxQueue])
+		r.guest.tx.Start(r.fe, bases[txQueue])
 		require.NoError(t, <-done)
 		_, err := io.ReadFull(s, make([]byte, 4))
 		require.NoError(t, err)
@@ -76,7 +78,7 @@ func TestRebootResetsStreams(t *testing.T) {
 func TestResetDeviceResetsStreamsAtOnce(t *testing.T) {
 	r := newRig(t, eventFeatures)
 	s := r.dial(t, portEcho)
-	r.fe.do(reqResetDevice, nil)
+	r.fe.Do(vhostuser.ReqResetDevice, nil)
 	_, err := s.Read(make([]byte, 1))
 	require.ErrorIs(t, err, syscall.ECONNRESET)
 	_, err = r.dev.Dial(within(t, 10*time.Millisecond), portEcho)
@@ -92,7 +94,7 @@ func TestPendingDialIsReset(t *testing.T) {
 		done <- err
 	}()
 	require.Eventually(t, func() bool { return r.streams() == 2 }, 5*time.Second, time.Millisecond)
-	r.fe.do(reqResetDevice, nil)
+	r.fe.Do(vhostuser.ReqResetDevice, nil)
 	require.ErrorIs(t, <-done, syscall.ECONNRESET)
 }
 
@@ -120,7 +122,7 @@ func TestMemoryIsReplacedWhileStreamsRun(t *testing.T) {
 		}
 	}()
 	for range 100 {
-		r.fe.do(reqSetMemTable, memTableBody(), r.fe.fd, r.fe.fd)
+		r.fe.Do(vhostuser.ReqSetMemTable, vhosttest.MemTableBody(), r.fe.FD, r.fe.FD)
 	}
 	close(stop)
 	<-done
@@ -129,8 +131,8 @@ func TestMemoryIsReplacedWhileStreamsRun(t *testing.T) {
 func TestDirtyPagesAreLogged(t *testing.T) {
 	r := newRig(t, eventFeatures)
 	s := r.dial(t, portEcho)
-	const firstPage = baseGPA >> logPageShift
-	const logSize = (firstPage + testMem>>logPageShift) / 8
+	const firstPage = vhosttest.BaseGPA >> vhosttest.PageShift
+	const logSize = (firstPage + vhosttest.MemSize>>vhosttest.PageShift) / 8
 	fd, err := unix.MemfdCreate("log", unix.MFD_CLOEXEC)
 	require.NoError(t, err)
 	defer unix.Close(fd)
@@ -138,33 +140,33 @@ func TestDirtyPagesAreLogged(t *testing.T) {
 	bits, err := unix.Mmap(fd, 0, logSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	require.NoError(t, err)
 	defer unix.Munmap(bits)
-	r.fe.ask(reqSetLogBase, words(logSize, 0), fd)
-	r.fe.do(reqSetFeatures, words(eventFeatures|featLogAll))
-	for i, q := range []*vq{r.guest.rx, r.guest.tx} {
-		r.fe.do(reqSetVringAddr, words(uint64(i)|vringLog<<32, baseUVA+uint64(q.desc), baseUVA+uint64(q.used), baseUVA+uint64(q.avail), baseGPA+uint64(q.used)))
+	r.fe.Ask(vhostuser.ReqSetLogBase, vhosttest.Words(logSize, 0), fd)
+	r.fe.Do(vhostuser.ReqSetFeatures, vhosttest.Words(eventFeatures|vhostuser.FeatLogAll))
+	for i, q := range []*vhosttest.VQ{r.guest.rx, r.guest.tx} {
+		r.fe.Do(vhostuser.ReqSetVringAddr, vhosttest.Words(uint64(i)|vhosttest.RingLog<<32, vhosttest.BaseUVA+uint64(q.Desc), vhosttest.BaseUVA+uint64(q.Used), vhosttest.BaseUVA+uint64(q.Avail), vhosttest.BaseGPA+uint64(q.Used)))
 	}
-	shadow := append([]byte(nil), r.fe.mem...)
+	shadow := append([]byte(nil), r.fe.Mem...)
 	_, err = s.Write(make([]byte, 20_000))
 	require.NoError(t, err)
 	_, err = io.ReadFull(s, make([]byte, 20_000))
 	require.NoError(t, err)
 	r.pause(t)
 	page := func(off int) bool {
-		p := firstPage + off>>logPageShift
+		p := firstPage + off>>vhosttest.PageShift
 		return bits[p/8]&(1<<(p%8)) != 0
 	}
 	changed := 0
-	for off := rxBufs; off < txBufs; off += 1 << logPageShift {
-		if string(shadow[off:off+1<<logPageShift]) != string(r.fe.mem[off:off+1<<logPageShift]) {
+	for off := rxBufs; off < txBufs; off += 1 << vhosttest.PageShift {
+		if string(shadow[off:off+1<<vhosttest.PageShift]) != string(r.fe.Mem[off:off+1<<vhosttest.PageShift]) {
 			changed++
 			require.True(t, page(off), "receive buffer at %#x", off)
 		}
 	}
 	require.Greater(t, changed, 4)
-	require.True(t, page(r.guest.rx.used))
-	require.True(t, page(r.guest.tx.used))
+	require.True(t, page(r.guest.rx.Used))
+	require.True(t, page(r.guest.tx.Used))
 	require.False(t, page(txBufs), "pages that the device only read")
-	r.fe.do(reqSetFeatures, words(eventFeatures))
+	r.fe.Do(vhostuser.ReqSetFeatures, vhosttest.Words(eventFeatures))
 }
 
 func TestTheHypervisorGoes(t *testing.T) {
@@ -172,7 +174,7 @@ func TestTheHypervisorGoes(t *testing.T) {
 	s := r.dial(t, portEcho)
 	// The device has a duplicate of the front-end's socket itself, so what it
 	// sees is the end of the stream.
-	require.NoError(t, r.fe.sock.CloseWrite())
+	require.NoError(t, r.fe.Sock.CloseWrite())
 	_, err := s.Read(make([]byte, 1))
 	require.ErrorIs(t, err, syscall.ECONNRESET)
 	_, err = r.dev.Dial(within(t, time.Second), portEcho)
@@ -185,7 +187,7 @@ func TestAnotherHypervisorMayTakeOver(t *testing.T) {
 	s := r.dial(t, portEcho)
 	r.guest.close()
 	r.guest = newGuest(t, r.fe, eventFeatures)
-	r.fe.handshake(eventFeatures)
+	r.fe.Handshake(eventFeatures)
 	_, err := s.Read(make([]byte, 1))
 	require.ErrorIs(t, err, syscall.ECONNRESET)
 	r.guest.start(0)

@@ -6,19 +6,18 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"log/slog"
 )
 
 // Feature bits: VIRTIO 1.2 section 6, and the vhost-user specification for
 // LOG_ALL and PROTOCOL_FEATURES.
 const (
-	featLogAll   = 1 << 26
-	featIndirect = 1 << 28
-	featEventIdx = 1 << 29
-	featProtocol = 1 << 30
-	featVersion1 = 1 << 32
+	FeatLogAll   = 1 << 26
+	FeatIndirect = 1 << 28
+	FeatEventIdx = 1 << 29
+	FeatProtocol = 1 << 30
+	FeatVersion1 = 1 << 32
 
-	offeredFeatures = featLogAll | featIndirect | featEventIdx | featProtocol | featVersion1
+	ringFeatures = FeatLogAll | FeatIndirect | FeatEventIdx | FeatProtocol | FeatVersion1
 
 	protoMQ          = 1 << 0
 	protoLogShmFD    = 1 << 1
@@ -27,12 +26,6 @@ const (
 	protoResetDevice = 1 << 13
 
 	offeredProtocol = protoMQ | protoLogShmFD | protoReplyAck | protoConfig | protoResetDevice
-
-	// Receive, transmit and event, seen from the guest. The front-end may
-	// serve the event queue itself; this device never has an event to send.
-	queueCount = 3
-	rxQueue    = 0
-	txQueue    = 1
 
 	noFD       = 1 << 8
 	vringIndex = 0xff
@@ -44,54 +37,51 @@ var errUnknownRequest = errors.New("unknown request")
 // controller is the state that the front-end sets up. Only the control
 // goroutine uses it.
 type controller struct {
-	log    *slog.Logger
-	cid    uint64
-	queues [queueCount]*queue
+	dev    Device
+	queues []*Queue
 	table  *memTable
 	dirty  *dirtyLog
-
-	// changed runs after requests that may have started or stopped queues.
-	changed func()
-	// reset runs when the driver that the streams belong to is gone.
-	reset func(why string)
 }
+
+// offered are the features of a device, those of the rings among them.
+func (c *controller) offered() uint64 { return ringFeatures | c.dev.Features }
 
 // handle carries out one request. reply is nil when the request has no reply
 // of its own. The message's descriptors that handle does not take stay in it.
 func (c *controller) handle(m *message) (reply []byte, err error) {
 	switch m.req {
-	case reqGetFeatures:
-		return u64(offeredFeatures), nil
-	case reqGetProtocolFeatures:
+	case ReqGetFeatures:
+		return u64(c.offered()), nil
+	case ReqGetProtocolFeatures:
 		return u64(offeredProtocol), nil
-	case reqGetQueueNum:
-		return u64(queueCount), nil
-	case reqGetConfig:
+	case ReqGetQueueNum:
+		return u64(uint64(len(c.queues))), nil
+	case ReqGetConfig:
 		return c.config(m.body)
-	case reqSetConfig:
+	case ReqSetConfig:
 		return nil, errors.New("the configuration is read-only")
-	case reqSetProtocolFeatures:
+	case ReqSetProtocolFeatures:
 		return nil, subset(m, offeredProtocol)
-	case reqSetFeatures:
+	case ReqSetFeatures:
 		return nil, c.setFeatures(m)
-	case reqSetOwner:
+	case ReqSetOwner:
 		// A front-end that starts owns nothing of the one before it.
 		c.release("a hypervisor took over the device")
 		return nil, nil
-	case reqResetOwner, reqResetDevice:
+	case ReqResetOwner, ReqResetDevice:
 		c.resetDevice()
 		return nil, nil
-	case reqSetMemTable:
+	case ReqSetMemTable:
 		return nil, c.setMemTable(m)
-	case reqSetLogBase:
+	case ReqSetLogBase:
 		return c.setLogBase(m)
-	case reqSetVringErr:
+	case ReqSetVringErr:
 		return nil, nil // this device reports errors in its log
-	case reqSetVringNum, reqSetVringBase, reqGetVringBase, reqSetVringEnable:
+	case ReqSetVringNum, ReqSetVringBase, ReqGetVringBase, ReqSetVringEnable:
 		return c.vringState(m)
-	case reqSetVringAddr:
+	case ReqSetVringAddr:
 		return nil, c.setVringAddr(m)
-	case reqSetVringKick, reqSetVringCall:
+	case ReqSetVringKick, ReqSetVringCall:
 		return nil, c.setVringFD(m)
 	}
 	return nil, errUnknownRequest
@@ -106,28 +96,28 @@ func subset(m *message, offered uint64) error {
 }
 
 func (c *controller) setFeatures(m *message) error {
-	if err := subset(m, offeredFeatures); err != nil {
+	if err := subset(m, c.offered()); err != nil {
 		return err
 	}
 	f := binary.LittleEndian.Uint64(m.body)
 	for _, q := range c.queues {
 		q.setFeatures(f)
 	}
-	if f&featLogAll == 0 && c.dirty != nil {
+	c.dev.Negotiated(f)
+	if f&FeatLogAll == 0 && c.dirty != nil {
 		c.dirty.unmap()
 		c.dirty = nil
 	}
 	return nil
 }
 
-// config answers a read of the device's configuration: the guest's context id
-// as eight bytes. An empty payload is the protocol's way to refuse.
+// config answers a read of the device's configuration. An empty payload is the protocol's way to refuse.
 func (c *controller) config(body []byte) ([]byte, error) {
 	const head = 12 // offset, size, flags
 	if len(body) < head {
 		return nil, fmt.Errorf("config request of %d bytes", len(body))
 	}
-	cfg := u64(c.cid)
+	cfg := c.dev.Config
 	off, n := uint64(binary.LittleEndian.Uint32(body)), uint64(binary.LittleEndian.Uint32(body[4:]))
 	if off+n > uint64(len(cfg)) || uint64(len(body)) < head+n {
 		return []byte{}, nil
@@ -137,8 +127,8 @@ func (c *controller) config(body []byte) ([]byte, error) {
 	return out, nil
 }
 
-func (c *controller) queue(index uint32) (*queue, error) {
-	if index >= queueCount {
+func (c *controller) queue(index uint32) (*Queue, error) {
+	if uint64(index) >= uint64(len(c.queues)) {
 		return nil, fmt.Errorf("queue %d does not exist", index)
 	}
 	return c.queues[index], nil
@@ -154,23 +144,23 @@ func (c *controller) vringState(m *message) ([]byte, error) {
 		return nil, err
 	}
 	switch m.req {
-	case reqSetVringNum:
+	case ReqSetVringNum:
 		return nil, q.setSize(value)
-	case reqSetVringBase:
+	case ReqSetVringBase:
 		continues, err := q.setBase(value)
 		// A virtual machine that was paused goes on where it stopped; a
-		// driver that starts anew does not know the streams.
-		if err == nil && !continues && index <= txQueue {
-			c.reset("the guest's vsock driver was started again")
+		// driver that starts anew does not know what was before.
+		if err == nil && !continues {
+			c.dev.Restarted(int(index))
 		}
 		return nil, err
-	case reqSetVringEnable:
+	case ReqSetVringEnable:
 		q.enable(value != 0)
-		c.changed()
+		c.dev.Changed()
 		return nil, nil
 	default:
 		base := q.stop()
-		c.changed()
+		c.dev.Changed()
 		out := binary.LittleEndian.AppendUint32(nil, index)
 		return binary.LittleEndian.AppendUint32(out, uint32(base)), nil
 	}
@@ -185,7 +175,7 @@ func (c *controller) setVringAddr(m *message) error {
 	if err != nil {
 		return err
 	}
-	defer c.changed()
+	defer c.dev.Changed()
 	return q.setAddr(ringAddr{
 		desc: w[1], used: w[2], avail: w[3], usedGPA: w[4],
 		logUsed: w[0]>>32&vringLog != 0,
@@ -205,13 +195,13 @@ func (c *controller) setVringFD(m *message) error {
 	if w[0]&noFD == 0 && !ok {
 		return errors.New("the eventfd is missing")
 	}
-	if m.req == reqSetVringCall {
+	if m.req == ReqSetVringCall {
 		return q.setCall(fd)
 	}
 	if !ok {
 		return errors.New("a queue without a kick eventfd would have to be polled")
 	}
-	defer c.changed()
+	defer c.dev.Changed()
 	return q.start(fd)
 }
 
@@ -241,7 +231,7 @@ func (c *controller) setMemTable(m *message) error {
 		q.setTable(t)
 	}
 	old.unmap() // every queue has left it
-	c.changed()
+	c.dev.Changed()
 	return nil
 }
 
@@ -273,8 +263,8 @@ func (c *controller) resetDevice() {
 		q.stop()
 		q.enable(false)
 	}
-	c.changed()
-	c.reset("the guest was reset")
+	c.dev.Changed()
+	c.dev.Reset("the guest was reset")
 }
 
 // release gives back all that the front-end handed over.
@@ -282,8 +272,8 @@ func (c *controller) release(why string) {
 	for _, q := range c.queues {
 		q.release()
 	}
-	c.changed()
-	c.reset(why)
+	c.dev.Changed()
+	c.dev.Reset(why)
 	c.table.unmap()
 	c.table = nil
 	c.dirty.unmap()

@@ -1,6 +1,6 @@
 //go:build linux
 
-package vhostuser
+package device
 
 import (
 	"errors"
@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"arcbox/adapters/internal/vhostuser"
 )
 
 // Stream is one connection to a port of the guest. Its methods may be called
@@ -131,7 +133,7 @@ func (s *Stream) peerReset() {
 
 // receive takes n bytes of payload. It is false when the guest may not send
 // them: too early, after its end, or beyond the credit it was given.
-func (s *Stream) receive(segs []segment, n int) bool {
+func (s *Stream) receive(segs []vhostuser.Segment, n int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.answer || s.eof || s.recv.len()+n > recvWindow {
@@ -142,8 +144,8 @@ func (s *Stream) receive(segs []segment, n int) bool {
 		return true
 	}
 	for i := range segs {
-		k := min(n, len(segs[i].mem))
-		s.recv.write(segs[i].mem[:k])
+		k := min(n, len(segs[i].Mem))
+		s.recv.write(segs[i].Mem[:k])
 		if n -= k; n == 0 {
 			break
 		}

@@ -1,6 +1,6 @@
 //go:build linux
 
-package vhostuser
+package device
 
 import (
 	"bytes"
@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"arcbox/adapters/internal/vhostuser"
 )
 
 func TestSendCredit(t *testing.T) {
@@ -66,31 +68,14 @@ func TestRecvBufIsAQueue(t *testing.T) {
 	require.Empty(t, b.chunks)
 }
 
-func TestNeedEvent(t *testing.T) {
-	for _, c := range []struct {
-		event, now, old uint16
-		want            bool
-	}{
-		{0, 1, 0, true},
-		{1, 1, 0, false},
-		{5, 6, 2, true},
-		{6, 6, 2, false},
-		{1, 6, 2, false},
-		{65535, 0, 65535, true},
-		{65534, 1, 65530, true},
-	} {
-		require.Equal(t, c.want, needEvent(c.event, c.now, c.old), "%+v", c)
-	}
-}
-
 func TestScatterAndGather(t *testing.T) {
 	h := header{srcCID: 2, dstCID: 3, srcPort: 4, dstPort: 5, typ: 1, op: opRW, flags: 6, alloc: 7, fwd: 8}
 	data := []byte("a payload of some length")
 	for cut := 1; cut < headerLen+len(data); cut++ {
 		mem := make([]byte, headerLen+len(data))
-		segs := []segment{{mem: mem[:cut], writable: true}, {mem: mem[cut:], writable: true}}
-		require.Equal(t, len(data), scatter(segs, h, data, nil))
-		got, payload, ok := gather([]segment{{mem: mem[:cut]}, {mem: mem[cut:]}})
+		segs := []vhostuser.Segment{{Mem: mem[:cut], Writable: true}, {Mem: mem[cut:], Writable: true}}
+		require.Equal(t, len(data), scatter(segs, h, data, newIdleMux(t).rx))
+		got, payload, ok := gather([]vhostuser.Segment{{Mem: mem[:cut]}, {Mem: mem[cut:]}})
 		require.True(t, ok)
 		want := h
 		want.len = uint32(len(data))
@@ -98,13 +83,13 @@ func TestScatterAndGather(t *testing.T) {
 		require.Equal(t, len(data), readable(payload))
 		var b []byte
 		for _, s := range payload {
-			b = append(b, s.mem...)
+			b = append(b, s.Mem...)
 		}
 		require.Equal(t, data, b)
 	}
-	require.Equal(t, -1, scatter([]segment{{mem: make([]byte, 43), writable: true}, {mem: make([]byte, 100)}}, h, nil, nil))
-	require.Equal(t, 3, scatter([]segment{{mem: make([]byte, 47), writable: true}}, h, data, nil))
-	_, _, ok := gather([]segment{{mem: make([]byte, 43)}, {mem: make([]byte, 100), writable: true}})
+	require.Equal(t, -1, scatter([]vhostuser.Segment{{Mem: make([]byte, 43), Writable: true}, {Mem: make([]byte, 100)}}, h, nil, newIdleMux(t).rx))
+	require.Equal(t, 3, scatter([]vhostuser.Segment{{Mem: make([]byte, 47), Writable: true}}, h, data, newIdleMux(t).rx))
+	_, _, ok := gather([]vhostuser.Segment{{Mem: make([]byte, 43)}, {Mem: make([]byte, 100), Writable: true}})
 	require.False(t, ok)
 }
 
@@ -131,7 +116,7 @@ func TestDeadline(t *testing.T) {
 
 func TestStreamDeadlinesInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMux(testLog(t), testCID, newQueue(rxQueue), newQueue(txQueue))
+		m := newIdleMux(t)
 		s := newStream(m, streamKey{host: 1, guest: 2})
 		start := time.Now()
 		require.NoError(t, s.SetDeadline(start.Add(time.Minute)))
@@ -145,7 +130,7 @@ func TestStreamDeadlinesInTime(t *testing.T) {
 
 func TestLingerOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMux(testLog(t), testCID, newQueue(rxQueue), newQueue(txQueue))
+		m := newIdleMux(t)
 		open := func() *Stream {
 			s, err := m.register(5)
 			require.NoError(t, err)
@@ -170,7 +155,7 @@ func TestLingerOrder(t *testing.T) {
 }
 
 func TestOutboxSendsOneOfEach(t *testing.T) {
-	m := newMux(testLog(t), testCID, newQueue(rxQueue), newQueue(txQueue))
+	m := newIdleMux(t)
 	var o outbox
 	s, gone := newStream(m, streamKey{1, 2}), newStream(m, streamKey{3, 4})
 	for range 3 {

@@ -1,6 +1,6 @@
 //go:build linux
 
-package vhostuser
+package device
 
 import "slices"
 

@@ -20,20 +20,24 @@ const (
 )
 
 // trim gives up the pages of the guest's memory that a transfer left mapped,
-// until the device ends. They are the hypervisor's and stay as they are, but
+// until end is closed. They are the hypervisor's and stay as they are, but
 // count as this process's memory for as long as its page table has them.
-func (m *mux) trim() {
+func (s *Server) trim(end <-chan struct{}) {
 	tick := time.NewTicker(trimEvery)
 	defer tick.Stop()
 	var t trimmer
 	for {
 		select {
-		case <-m.end:
+		case <-end:
 			return
 		case <-tick.C:
 		}
-		if t.due(m.tx.pushed() + m.rx.pushed()) {
-			m.rx.trim()
+		pushed := uint64(0)
+		for _, q := range s.queues {
+			pushed += q.pushed()
+		}
+		if t.due(pushed) {
+			s.queues[0].Trim()
 		}
 	}
 }
@@ -57,15 +61,15 @@ func (t *trimmer) due(pushed uint64) bool {
 	return true
 }
 
-func (q *queue) pushed() uint64 {
+func (q *Queue) pushed() uint64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.ring.pushed
 }
 
-// trim gives up the pages of all of the table. A table is unmapped only after
+// Trim gives up the pages of all of the guest's memory. A table is unmapped only after
 // every queue has left it, so the mutex of one queue keeps it.
-func (q *queue) trim() {
+func (q *Queue) Trim() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.table.trim()

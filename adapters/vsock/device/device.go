@@ -1,9 +1,10 @@
 //go:build linux
 
-package vhostuser
+package device
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -11,26 +12,29 @@ import (
 	"net"
 	"os"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"arcbox/adapters/internal/vhostuser"
 	"arcbox/domain"
 )
 
 const (
 	minCID = 3
-	// replyTime bounds the write of a reply to a front-end that does not read.
-	replyTime = 10 * time.Second
+
+	// Receive, transmit and event, seen from the guest. The front-end may
+	// serve the event queue itself; this device never has an event to send.
+	queueCount = 3
+	rxQueue    = 0
+	txQueue    = 1
 )
 
 // Device is the vsock device of one virtual machine.
 type Device struct {
 	log      *slog.Logger
 	cid      uint32
-	sock     *net.UnixConn // this side
-	frontEnd *os.File      // the hypervisor's side
-	ctl      *controller
+	frontEnd *os.File // the hypervisor's side
+	server   *vhostuser.Server
 	mux      *mux
 	tasks    sync.WaitGroup
 
@@ -47,18 +51,23 @@ func New(log *slog.Logger, cid uint32) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Device{log: log, cid: cid, sock: sock, frontEnd: frontEnd}
-	d.ctl = &controller{log: log, cid: uint64(cid)}
-	for i := range d.ctl.queues {
-		d.ctl.queues[i] = newQueue(i)
-		d.ctl.queues[i].onKick = func() {}
-	}
-	d.mux = newMux(log, cid, d.ctl.queues[rxQueue], d.ctl.queues[txQueue])
-	d.ctl.changed = d.mux.refreshState
-	d.ctl.reset = d.mux.reset
+	d := &Device{log: log, cid: cid, frontEnd: frontEnd}
+	d.server = vhostuser.New(log, sock, vhostuser.Device{
+		Name:       "vsock",
+		Config:     binary.LittleEndian.AppendUint64(nil, uint64(cid)),
+		Queues:     queueCount,
+		Negotiated: func(uint64) {},
+		Changed:    func() { d.mux.refreshState() },
+		Reset:      func(why string) { d.mux.reset(why) },
+		Restarted: func(queue int) {
+			if queue <= txQueue {
+				d.mux.reset("the guest's vsock driver was started again")
+			}
+		},
+	})
+	d.mux = newMux(log, cid, d.server.Queue(rxQueue), d.server.Queue(txQueue))
 	d.tasks.Go(d.serve)
 	d.tasks.Go(d.mux.reap)
-	d.tasks.Go(d.mux.trim)
 	return d, nil
 }
 
@@ -132,64 +141,25 @@ func (d *Device) answer(s *Stream) error {
 func (d *Device) Close() error {
 	d.closeOnce.Do(func() {
 		d.mux.shutDown(domain.ErrNotRunning)
-		_ = d.sock.Close()
+		d.server.Close()
 		d.tasks.Wait()
 		_ = d.frontEnd.Close()
 	})
 	return nil
 }
 
-// serve is the control goroutine: it answers the front-end until that goes
-// away or breaks the protocol.
+// serve answers the front-end until that goes away or breaks the protocol.
 func (d *Device) serve() {
-	err := d.requests()
-	switch {
-	case errors.Is(err, net.ErrClosed):
-		err = domain.ErrNotRunning
-	case errors.Is(err, io.EOF):
-		err = fmt.Errorf("the hypervisor closed its vsock device: %w", domain.ErrNotRunning)
-	default:
-		d.log.Error("vhost-user-vsock connection ended", "error", err)
-		err = fmt.Errorf("the hypervisor's vsock connection ended (%w): %w", err, domain.ErrNotRunning)
-	}
-	d.mux.shutDown(err)
-	d.ctl.release("the device is down")
-	_ = d.sock.Close()
-}
-
-func (d *Device) requests() error {
-	for {
-		m, err := readMessage(d.sock)
-		if err != nil {
-			return err
+	_ = d.server.Serve(func(err error) {
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			err = domain.ErrNotRunning
+		case errors.Is(err, io.EOF):
+			err = fmt.Errorf("the hypervisor closed its vsock device: %w", domain.ErrNotRunning)
+		default:
+			d.log.Error("vhost-user-vsock connection ended", "error", err)
+			err = fmt.Errorf("the hypervisor's vsock connection ended (%w): %w", err, domain.ErrNotRunning)
 		}
-		if err := d.request(m); err != nil {
-			return err
-		}
-	}
-}
-
-func (d *Device) request(m *message) error {
-	reply, err := d.ctl.handle(m)
-	m.closeFDs()
-	d.log.Debug("vhost-user request", "request", uint32(m.req), "bytes", len(m.body), "error", err)
-	switch {
-	case err != nil && m.req.answers(), err != nil && m.flags&flagNeedReply == 0 && !errors.Is(err, errUnknownRequest):
-		return fmt.Errorf("request %d: %w", m.req, err)
-	case err != nil && m.flags&flagNeedReply == 0:
-		d.log.Warn("unknown vhost-user request", "request", uint32(m.req))
-		return nil
-	case err != nil:
-		d.log.Warn("vhost-user request refused", "request", uint32(m.req), "error", err)
-		reply = u64(1)
-	case reply == nil && m.flags&flagNeedReply != 0:
-		reply = u64(0)
-	case reply == nil:
-		return nil
-	}
-	if err := d.sock.SetWriteDeadline(time.Now().Add(replyTime)); err != nil {
-		return err
-	}
-	_, err = d.sock.Write(encodeReply(m.req, reply))
-	return err
+		d.mux.shutDown(err)
+	})
 }

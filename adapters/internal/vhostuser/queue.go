@@ -12,12 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// queue is the life of one virtqueue: configured and started by the
-// front-end, kicked by the driver. Its mutex guards the ring; the multiplexer
-// holds it while it moves packets.
-type queue struct {
-	index  int
-	onKick func() // runs on the kick goroutine
+// Queue is the life of one virtqueue: configured and started by the
+// front-end, kicked by the driver. Its mutex guards the ring; the device holds
+// it while it moves chains.
+type Queue struct {
+	// OnKick runs on the queue's goroutine, and before the queue is served on
+	// none, when the driver has offered chains. Set it before Serve.
+	OnKick func()
+
+	index int
 
 	mu      sync.Mutex
 	ring    ring
@@ -36,16 +39,11 @@ type queue struct {
 	call   int          // eventfd that interrupts the driver, -1 when there is none
 }
 
-func newQueue(index int) *queue { return &queue{index: index, call: -1} }
+func newQueue(index int) *Queue { return &Queue{index: index, call: -1, OnKick: func() {}} }
 
 var errRunning = errors.New("the queue is running")
 
-// live says whether packets may be moved. Called with mu held.
-func (q *queue) live() bool {
-	return q.kick != nil && q.enabled && q.ring.bound() && q.broken == nil
-}
-
-func (q *queue) setSize(n uint32) error {
+func (q *Queue) setSize(n uint32) error {
 	if n == 0 || n > maxQueueSize || n&(n-1) != 0 {
 		return fmt.Errorf("queue size %d is not a power of two up to %d", n, maxQueueSize)
 	}
@@ -61,7 +59,7 @@ func (q *queue) setSize(n uint32) error {
 
 // setAddr binds the ring. On a running queue it may come again, to switch the
 // migration log of the used ring.
-func (q *queue) setAddr(a ringAddr) error {
+func (q *Queue) setAddr(a ringAddr) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	used, keep := q.ring.usedIdx, q.kick != nil && q.ring.bound()
@@ -78,7 +76,7 @@ func (q *queue) setAddr(a ringAddr) error {
 // setTable moves the queue to other memory. After it returns the queue does
 // not use the table it had. A bound ring that is not in the new memory kills
 // the queue.
-func (q *queue) setTable(t *memTable) {
+func (q *Queue) setTable(t *memTable) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.table = t
@@ -94,20 +92,20 @@ func (q *queue) setTable(t *memTable) {
 	q.ring.usedIdx = old
 }
 
-func (q *queue) setFeatures(f uint64) {
+func (q *Queue) setFeatures(f uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.ring.eventIdx = f&featEventIdx != 0
-	if f&featLogAll == 0 {
+	q.ring.eventIdx = f&FeatEventIdx != 0
+	if f&FeatLogAll == 0 {
 		q.ring.log, q.ring.logUsed = nil, false
 	}
-	if f&featProtocol == 0 {
+	if f&FeatProtocol == 0 {
 		q.enabled = true // without protocol features rings start enabled
 	}
 }
 
 // setLog replaces the migration log; after it returns the old one is unused.
-func (q *queue) setLog(l *dirtyLog) {
+func (q *Queue) setLog(l *dirtyLog) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.ring.log = l
@@ -115,7 +113,7 @@ func (q *queue) setLog(l *dirtyLog) {
 
 // setBase sets the next chain to take, before start. It reports whether that
 // continues where the queue stopped.
-func (q *queue) setBase(base uint32) (continues bool, err error) {
+func (q *Queue) setBase(base uint32) (continues bool, err error) {
 	if base > 0xffff {
 		return false, fmt.Errorf("queue base %d is larger than 65535", base)
 	}
@@ -129,18 +127,18 @@ func (q *queue) setBase(base uint32) (continues bool, err error) {
 	return continues, nil
 }
 
-func (q *queue) enable(on bool) {
+func (q *Queue) enable(on bool) {
 	q.mu.Lock()
 	q.enabled = on
 	q.mu.Unlock()
 	if on {
-		q.kickSelf()
+		q.KickSelf()
 	}
 }
 
-// kickSelf lets the kick goroutine look at the queue, as if the driver had
+// KickSelf lets the kick goroutine look at the queue, as if the driver had
 // kicked it. Called without mu.
-func (q *queue) kickSelf() {
+func (q *Queue) KickSelf() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.kick != nil {
@@ -149,13 +147,13 @@ func (q *queue) kickSelf() {
 }
 
 // start takes ownership of the kick eventfd and serves the queue.
-func (q *queue) start(fd int) error {
+func (q *Queue) start(fd int) error {
 	q.stop()
 	if err := checkEventFD(fd); err != nil {
 		_ = unix.Close(fd)
 		return err
 	}
-	f := os.NewFile(uintptr(fd), "vsock-kick")
+	f := os.NewFile(uintptr(fd), "vhost-user-kick")
 	q.mu.Lock()
 	q.kick, q.broken = f, nil
 	q.ring.everSent = false
@@ -164,13 +162,13 @@ func (q *queue) start(fd int) error {
 	q.done = done
 	go func() {
 		defer close(done)
-		q.onKick() // what the driver offered before this queue started
+		q.OnKick() // what the driver offered before this queue started
 		var count [8]byte
 		for {
 			if _, err := f.Read(count[:]); err != nil {
 				return // stop closed it
 			}
-			q.onKick()
+			q.OnKick()
 		}
 	}()
 	return nil
@@ -178,7 +176,7 @@ func (q *queue) start(fd int) error {
 
 // stop ends the service of the queue and waits for it. It returns the next
 // chain to take.
-func (q *queue) stop() (base uint16) {
+func (q *Queue) stop() (base uint16) {
 	q.mu.Lock()
 	f, done := q.kick, q.done
 	q.kick, q.done = nil, nil
@@ -192,7 +190,7 @@ func (q *queue) stop() (base uint16) {
 }
 
 // setCall takes ownership of the eventfd that interrupts the driver; -1 for none.
-func (q *queue) setCall(fd int) error {
+func (q *Queue) setCall(fd int) error {
 	if fd >= 0 {
 		if err := checkEventFD(fd); err != nil {
 			_ = unix.Close(fd)
@@ -207,12 +205,12 @@ func (q *queue) setCall(fd int) error {
 		_ = unix.Close(old)
 	}
 	// The driver may have waited for a signal that nobody could send.
-	q.notify()
+	q.Notify()
 	return nil
 }
 
-// notify interrupts the driver. Called without mu.
-func (q *queue) notify() {
+// Notify interrupts the driver. Called without mu.
+func (q *Queue) Notify() {
 	q.callMu.RLock()
 	defer q.callMu.RUnlock()
 	if q.call < 0 {
@@ -233,7 +231,7 @@ func signalFile(f *os.File) {
 }
 
 // release stops the queue and forgets everything.
-func (q *queue) release() {
+func (q *Queue) release() {
 	q.stop()
 	_ = q.setCall(-1)
 	q.mu.Lock()

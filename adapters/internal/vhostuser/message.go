@@ -12,37 +12,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// request is a vhost-user front-end message type. Names and numbers are those
+// Request is a vhost-user front-end message type. Names and numbers are those
 // of the vhost-user specification in QEMU's documentation (interop/vhost-user).
-type request uint32
+type Request uint32
 
 const (
-	reqGetFeatures         request = 1
-	reqSetFeatures         request = 2
-	reqSetOwner            request = 3
-	reqResetOwner          request = 4
-	reqSetMemTable         request = 5
-	reqSetLogBase          request = 6
-	reqSetVringNum         request = 8
-	reqSetVringAddr        request = 9
-	reqSetVringBase        request = 10
-	reqGetVringBase        request = 11
-	reqSetVringKick        request = 12
-	reqSetVringCall        request = 13
-	reqSetVringErr         request = 14
-	reqGetProtocolFeatures request = 15
-	reqSetProtocolFeatures request = 16
-	reqGetQueueNum         request = 17
-	reqSetVringEnable      request = 18
-	reqGetConfig           request = 24
-	reqSetConfig           request = 25
-	reqResetDevice         request = 34
+	ReqGetFeatures         Request = 1
+	ReqSetFeatures         Request = 2
+	ReqSetOwner            Request = 3
+	ReqResetOwner          Request = 4
+	ReqSetMemTable         Request = 5
+	ReqSetLogBase          Request = 6
+	ReqSetVringNum         Request = 8
+	ReqSetVringAddr        Request = 9
+	ReqSetVringBase        Request = 10
+	ReqGetVringBase        Request = 11
+	ReqSetVringKick        Request = 12
+	ReqSetVringCall        Request = 13
+	ReqSetVringErr         Request = 14
+	ReqGetProtocolFeatures Request = 15
+	ReqSetProtocolFeatures Request = 16
+	ReqGetQueueNum         Request = 17
+	ReqSetVringEnable      Request = 18
+	ReqGetConfig           Request = 24
+	ReqSetConfig           Request = 25
+	ReqResetDevice         Request = 34
 )
 
 // answers says that a request has a reply of its own, beside REPLY_ACK.
-func (r request) answers() bool {
+func (r Request) answers() bool {
 	switch r {
-	case reqGetFeatures, reqGetProtocolFeatures, reqGetQueueNum, reqGetVringBase, reqGetConfig, reqSetLogBase:
+	case ReqGetFeatures, ReqGetProtocolFeatures, ReqGetQueueNum, ReqGetVringBase, ReqGetConfig, ReqSetLogBase:
 		return true
 	}
 	return false
@@ -62,14 +62,14 @@ const (
 )
 
 type msgHeader struct {
-	req   request
+	req   Request
 	flags uint32
 	size  uint32
 }
 
 func decodeMsgHeader(b [msgHeaderLen]byte) (msgHeader, error) {
 	h := msgHeader{
-		req:   request(binary.LittleEndian.Uint32(b[0:])),
+		req:   Request(binary.LittleEndian.Uint32(b[0:])),
 		flags: binary.LittleEndian.Uint32(b[4:]),
 		size:  binary.LittleEndian.Uint32(b[8:]),
 	}
@@ -84,7 +84,7 @@ func decodeMsgHeader(b [msgHeaderLen]byte) (msgHeader, error) {
 	return h, nil
 }
 
-func encodeReply(req request, body []byte) []byte {
+func encodeReply(req Request, body []byte) []byte {
 	out := make([]byte, msgHeaderLen, msgHeaderLen+len(body))
 	binary.LittleEndian.PutUint32(out[0:], uint32(req))
 	binary.LittleEndian.PutUint32(out[4:], flagVersion|flagReply)
