@@ -25,7 +25,7 @@ const (
 	protoConfig      = 1 << 9
 	protoResetDevice = 1 << 13
 
-	offeredProtocol = protoMQ | protoLogShmFD | protoReplyAck | protoConfig | protoResetDevice
+	baseProtocol = protoMQ | protoLogShmFD | protoReplyAck | protoResetDevice
 
 	noFD       = 1 << 8
 	vringIndex = 0xff
@@ -53,7 +53,7 @@ func (c *controller) handle(m *message) (reply []byte, err error) {
 	case ReqGetFeatures:
 		return u64(c.offered()), nil
 	case ReqGetProtocolFeatures:
-		return u64(offeredProtocol), nil
+		return u64(c.protocol()), nil
 	case ReqGetQueueNum:
 		return u64(uint64(len(c.queues))), nil
 	case ReqGetConfig:
@@ -61,7 +61,7 @@ func (c *controller) handle(m *message) (reply []byte, err error) {
 	case ReqSetConfig:
 		return nil, errors.New("the configuration is read-only")
 	case ReqSetProtocolFeatures:
-		return nil, subset(m, offeredProtocol)
+		return nil, subset(m, c.protocol())
 	case ReqSetFeatures:
 		return nil, c.setFeatures(m)
 	case ReqSetOwner:
@@ -109,6 +109,14 @@ func (c *controller) setFeatures(m *message) error {
 		c.dirty = nil
 	}
 	return nil
+}
+
+// protocol are the protocol features of a device.
+func (c *controller) protocol() uint64 {
+	if len(c.dev.Config) == 0 {
+		return baseProtocol
+	}
+	return baseProtocol | protoConfig
 }
 
 // config answers a read of the device's configuration. An empty payload is the protocol's way to refuse.

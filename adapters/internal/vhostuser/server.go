@@ -22,7 +22,8 @@ type Device struct {
 	// Features are the device's own (VIRTIO 1.2, section 5); those of the rings
 	// are added.
 	Features uint64
-	// Config is the configuration space; it is not changed.
+	// Config is the configuration space; it is not changed. Without it the
+	// front-end has its own.
 	Config []byte
 	// Queues is how many there are, one at least.
 	Queues int
