@@ -50,7 +50,14 @@ func NewFrontEnd(t testing.TB, hypervisor *os.File) *FrontEnd {
 	c, err := net.FileConn(f)
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
-	fe := &FrontEnd{t: t, Sock: c.(*net.UnixConn)}
+	return NewFrontEndOn(t, c.(*net.UnixConn))
+}
+
+// NewFrontEndOn speaks over sock, which it owns.
+func NewFrontEndOn(t testing.TB, sock *net.UnixConn) *FrontEnd {
+	t.Helper()
+	fe := &FrontEnd{t: t, Sock: sock}
+	var err error
 	fe.FD, err = unix.MemfdCreate("guest", unix.MFD_CLOEXEC)
 	require.NoError(t, err)
 	require.NoError(t, unix.Ftruncate(fe.FD, MemSize))
