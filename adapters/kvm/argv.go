@@ -165,7 +165,9 @@ func blockdev(i int, d domain.Disk) string {
 }
 
 func networkDevice(p domain.VMPlan, a domain.Accelerator) string {
-	o := []string{"virtio-net-pci", "netdev=net", "mac=" + net.HardwareAddr(p.MAC[:]).String()}
+	// The card learns what the driver takes when that starts, not what it changes
+	// later.
+	o := []string{"virtio-net-pci", "netdev=net", "mac=" + net.HardwareAddr(p.MAC[:]).String(), "ctrl_guest_offloads=off"}
 	if p.MTU != 0 {
 		o = append(o, fmt.Sprintf("host_mtu=%d", p.MTU))
 	}
