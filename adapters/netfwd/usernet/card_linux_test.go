@@ -396,3 +396,64 @@ func FuzzTxChains(f *testing.F) {
 		fe.Close()
 	})
 }
+
+// TestCardGoesOnAfterAPause: what is sent while the queues are stopped comes when the
+// machine goes on, in the buffers that it had offered before.
+func TestCardGoesOnAfterAPause(t *testing.T) {
+	s := newSlot(t, offloadsOfLinux, 4096)
+	s.requireAlive()
+	bases := [2]uint16{}
+	for i := range bases {
+		bases[i] = uint16(binary.LittleEndian.Uint32(s.fe.Ask(vhostuser.ReqGetVringBase, vhosttest.State(uint32(i), 0))[4:]))
+	}
+	s.provoke()
+	time.Sleep(20 * time.Millisecond)
+	_, _, ok := s.rx.Collect()
+	require.False(t, ok, "a paused machine's memory is left alone")
+	s.rx.Start(s.fe, bases[0])
+	s.tx.Start(s.fe, bases[1])
+	_, f, _ := s.next()
+	require.Equal(t, []byte("x"), f[ethLen+28:ethLen+29])
+	s.requireAlive()
+}
+
+// TestCardLogsDirtyPages: a migrating hypervisor learns of every page that the
+// card writes, and of none that it only reads.
+func TestCardLogsDirtyPages(t *testing.T) {
+	s := newSlot(t, offloadsOfLinux, 4096)
+	s.requireAlive()
+	const firstPage = vhosttest.BaseGPA >> vhosttest.PageShift
+	const size = (firstPage + vhosttest.MemSize>>vhosttest.PageShift) / 8
+	fd, err := unix.MemfdCreate("log", unix.MFD_CLOEXEC)
+	require.NoError(t, err)
+	defer unix.Close(fd)
+	require.NoError(t, unix.Ftruncate(fd, size))
+	bits, err := unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	require.NoError(t, err)
+	defer unix.Munmap(bits)
+	s.fe.Ask(vhostuser.ReqSetLogBase, vhosttest.Words(size, 0), fd)
+	s.fe.Do(vhostuser.ReqSetFeatures, vhosttest.Words(ringFeatures|offloadsOfLinux|vhostuser.FeatLogAll))
+	for i, q := range []*vhosttest.VQ{s.rx, s.tx} {
+		s.fe.Do(vhostuser.ReqSetVringAddr, vhosttest.Words(uint64(i)|vhosttest.RingLog<<32, vhosttest.BaseUVA+uint64(q.Desc),
+			vhosttest.BaseUVA+uint64(q.Used), vhosttest.BaseUVA+uint64(q.Avail), vhosttest.BaseGPA+uint64(q.Used)))
+	}
+	shadow := append([]byte(nil), s.fe.Mem...)
+	for range 5 {
+		s.requireAlive()
+	}
+	page := func(off int) bool {
+		p := firstPage + off>>vhosttest.PageShift
+		return bits[p/8]&(1<<(p%8)) != 0
+	}
+	changed := 0
+	for off := testRx; off < testRx+vhosttest.RingSize*4096; off += 4096 {
+		if string(shadow[off:off+4096]) != string(s.fe.Mem[off:off+4096]) {
+			changed++
+			require.True(t, page(off), "receive buffer at %#x", off)
+		}
+	}
+	require.Equal(t, 5, changed)
+	require.True(t, page(s.rx.Used))
+	require.True(t, page(s.tx.Used))
+	require.False(t, page(testTx), "pages that the card only read")
+}
