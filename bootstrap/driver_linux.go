@@ -17,7 +17,7 @@ import (
 const hasRosettaRole = false
 
 // framing is how this host's hypervisor wants Ethernet frames on its socket.
-const framing = usernet.Stream
+const framing = usernet.VhostUser
 
 var hypervisorModule = fx.Module("hypervisor",
 	fx.Provide(

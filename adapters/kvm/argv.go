@@ -33,7 +33,7 @@ type Resources struct {
 	Accelerator domain.Accelerator // KVM or TCG, never a wish
 	MonitorFD   int                // stream socket for QMP
 	ConsoleFD   int                // stream socket that takes the serial console
-	NetFD       int                // stream socket for Ethernet frames with a 4-byte length
+	NetFD       int                // listening socket, opened with O_PATH, of the network card
 	Vsock       Vsock
 }
 
@@ -76,8 +76,11 @@ func Args(p domain.VMPlan, r Resources) []string {
 		a.add("-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d", i))
 	}
 	if r.NetFD != 0 {
-		a.add("-netdev", fmt.Sprintf("stream,id=net,addr.type=fd,addr.str=%d", r.NetFD))
-		a.add("-device", networkDevice(p))
+		// Given a descriptor of a connection, QEMU believes that it could not pass
+		// descriptors on.
+		a.add("-chardev", fmt.Sprintf("socket,id=net0,path=/proc/self/fd/%d", r.NetFD))
+		a.add("-netdev", "vhost-user,id=net,chardev=net0,queues=1")
+		a.add("-device", networkDevice(p, r.Accelerator))
 	}
 	switch {
 	case r.Vsock.FD != 0:
@@ -161,10 +164,17 @@ func blockdev(i int, d domain.Disk) string {
 	)...)
 }
 
-func networkDevice(p domain.VMPlan) string {
-	o := []string{"virtio-net-pci", "netdev=net", "mac=" + net.HardwareAddr(p.MAC[:]).String()}
+func networkDevice(p domain.VMPlan, a domain.Accelerator) string {
+	// The card learns what the driver takes when that starts, not what it changes
+	// later.
+	o := []string{"virtio-net-pci", "netdev=net", "mac=" + net.HardwareAddr(p.MAC[:]).String(), "ctrl_guest_offloads=off"}
 	if p.MTU != 0 {
 		o = append(o, fmt.Sprintf("host_mtu=%d", p.MTU))
+	}
+	if a != domain.AcceleratorKVM {
+		// QEMU 7.2 uses the irqfds of the vectors of a vhost-user network card, which
+		// an emulated machine does not have, and crashes.
+		o = append(o, "vectors=0")
 	}
 	// No boot over the network: an empty romfile loads none.
 	return opts(append(o, "romfile=")...)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -205,15 +206,40 @@ func (d *fakeDevice) closes() int {
 	return d.closed
 }
 
-// fakeLink is a network whose other end is a socket.
-type fakeLink struct{ file, peer *os.File }
+// fakeLink is a network whose card does nothing.
+type fakeLink struct {
+	file    *os.File
+	servers chan *vhostUserServer // of those who connected
+}
 
 func newFakeLink(t *testing.T) *fakeLink {
 	t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	name := filepath.Join(t.TempDir(), "s")
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: name, Net: "unix"})
 	require.NoError(t, err)
-	l := &fakeLink{os.NewFile(uintptr(fds[0]), "link"), os.NewFile(uintptr(fds[1]), "peer")}
-	t.Cleanup(func() { l.file.Close(); l.peer.Close() })
+	fd, err := unix.Open(name, unix.O_PATH|unix.O_CLOEXEC, 0)
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(name))
+	l := &fakeLink{os.NewFile(uintptr(fd), "link"), make(chan *vhostUserServer, 10)}
+	var accepting sync.WaitGroup
+	accepting.Go(func() {
+		for {
+			c, err := ln.AcceptUnix()
+			if err != nil {
+				close(l.servers)
+				return
+			}
+			l.servers <- serveVhostUserOn(c)
+		}
+	})
+	t.Cleanup(func() {
+		ln.Close()
+		accepting.Wait()
+		for s := range l.servers {
+			s.close()
+		}
+		l.file.Close()
+	})
 	return l
 }
 

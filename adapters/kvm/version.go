@@ -11,7 +11,7 @@ import (
 // version is QEMU's, major, minor and micro.
 type version [3]int
 
-// oldest is the first version with "-netdev stream".
+// oldest is the version that everything here was written for and tried with.
 var oldest = version{7, 2, 0}
 
 func (v version) String() string { return fmt.Sprintf("%d.%d.%d", v[0], v[1], v[2]) }

@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// vhostUserServer is just enough of a vhost-user-vsock device for QEMU to
+// vhostUserServer is just enough of a vhost-user device for QEMU to
 // make the machine: it answers what is asked and never looks at memory.
 // Messages: QEMU's docs/interop/vhost-user.
 type vhostUserServer struct {
@@ -35,7 +35,11 @@ func serveVhostUser(fd int) *vhostUserServer {
 	if err != nil {
 		panic(err)
 	}
-	s := &vhostUserServer{conn: conn.(*net.UnixConn), done: make(chan struct{})}
+	return serveVhostUserOn(conn.(*net.UnixConn))
+}
+
+func serveVhostUserOn(conn *net.UnixConn) *vhostUserServer {
+	s := &vhostUserServer{conn: conn, done: make(chan struct{})}
 	go s.serve()
 	return s
 }

@@ -7,14 +7,12 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"arcbox/adapters/netfwd/usernet"
 	"arcbox/application/port"
@@ -49,13 +47,9 @@ func newForwardRig(t testing.TB, limits forwardLimits) *forwardRig {
 	t.Cleanup(func() { require.NoError(t, l.Close()) })
 	r := &forwardRig{Link: l, containers: make(map[string]func(context.Context, string) (net.Conn, error))}
 
-	fd, err := unix.Dup(int(l.File().Fd()))
-	require.NoError(t, err)
-	f := os.NewFile(uintptr(fd), "hypervisor")
-	c, err := net.FileConn(f)
-	require.NoError(t, err)
-	require.NoError(t, f.Close())
+	c := guestSide(t, l)
 	cfg := l.cfg
+	cfg.Framing = usernet.Datagram
 	cfg.Gateway4, cfg.Guest4, cfg.Gateway6, cfg.Guest6 = cfg.Guest4, cfg.Gateway4, cfg.Guest6, cfg.Gateway6
 	cfg.GatewayMAC, cfg.GuestMAC = cfg.GuestMAC, cfg.GatewayMAC
 	cfg.DNS, cfg.Behind = nil, nil
@@ -75,7 +69,7 @@ func newForwardRig(t testing.TB, limits forwardLimits) *forwardRig {
 	r.guest, err = usernet.New(cfg)
 	require.NoError(t, err)
 	ended := make(chan error, 1)
-	go func() { ended <- r.guest.Serve(context.Background(), c.(*net.UnixConn)) }()
+	go func() { ended <- r.guest.Serve(context.Background(), c) }()
 	t.Cleanup(func() {
 		require.NoError(t, r.guest.Close())
 		require.NoError(t, <-ended)

@@ -29,6 +29,7 @@ type Link struct {
 	cfg     usernet.Config
 	net     *usernet.Network
 	file    *os.File
+	detach  func()
 	serving sync.WaitGroup
 	end     context.CancelFunc // of what runs beside the network
 	closing sync.Once
@@ -42,7 +43,8 @@ var (
 	_ GuestDialer      = (*Link)(nil)
 )
 
-// File is the hypervisor's end, in blocking mode, until Close.
+// File is for the hypervisor, until Close; see port.NetworkLink. A socket is in
+// blocking mode.
 func (l *Link) File() *os.File { return l.file }
 
 // MAC is the guest's address.
@@ -81,6 +83,7 @@ func (l *Link) Close() error {
 	l.closing.Do(func() {
 		l.forwards.close()
 		l.end()
+		l.detach()
 		l.err = l.net.Close()
 		l.serving.Wait()
 		if err := l.file.Close(); l.err == nil {

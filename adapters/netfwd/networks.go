@@ -1,5 +1,5 @@
 // Package netfwd makes the host side of a machine's network: the user-mode
-// network of package usernet behind a socket pair whose other end is the
+// network of package usernet behind a socket whose other end is the
 // hypervisor's.
 package netfwd
 
@@ -28,7 +28,7 @@ type Options struct {
 	// Behind are prefixes that lie behind the guest; nil is the container pools
 	// 172.16.0.0/12 and, with IPv6, fd0a:bc:1::/48.
 	Behind []netip.Prefix
-	// Framing is what the hypervisor speaks: Stream for QEMU, Datagram for macOS.
+	// Framing is what the hypervisor speaks: VhostUser for QEMU, Datagram for macOS.
 	Framing usernet.Framing
 	// Resolver answers on port 53 of the gateway; nil refuses it.
 	Resolver port.Resolver
@@ -56,7 +56,7 @@ func New(o Options) (*Networks, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.DNS = o.Resolver
+	cfg.DNS, cfg.Log = o.Resolver, o.Log
 	// What usernet has against cfg should be said now and not when a machine boots.
 	n, err := usernet.New(cfg)
 	if err != nil {
@@ -115,24 +115,20 @@ func onlyIPv4(prefixes []netip.Prefix) []netip.Prefix {
 // Open makes the network of one run of the machine; the caller closes it. The
 // link is a *Link.
 func (n *Networks) Open(name domain.MachineName) (port.NetworkLink, error) {
-	ours, theirs, err := socketPair(n.cfg.Framing, n.cfg.SocketBuffer)
+	a, err := attach(n.cfg.Framing, n.cfg.SocketBuffer)
 	if err != nil {
 		return nil, fmt.Errorf("open the network of machine %s: %w", name, err)
 	}
 	un, err := usernet.New(n.cfg)
 	if err != nil {
-		ours.Close()
-		theirs.Close()
+		a.close()
+		a.file.Close()
 		return nil, fmt.Errorf("open the network of machine %s: %w", name, err)
 	}
 	life, end := context.WithCancel(context.Background())
-	l := &Link{cfg: n.cfg, net: un, file: theirs, end: end}
+	l := &Link{cfg: n.cfg, net: un, file: a.file, detach: a.close, end: end}
 	log := n.log.With("machine", string(name))
-	l.serving.Go(func() {
-		if err := un.Serve(context.Background(), ours); err != nil {
-			log.Error("the machine's network ended", "err", err)
-		}
-	})
+	l.serving.Go(func() { a.serve(log, un) })
 	// There is one interface on the host, and the machines have the same addresses.
 	if n.attach != nil && name == domain.DefaultMachine {
 		l.serving.Go(func() { n.attach(life, un) })

@@ -7,21 +7,15 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"arcbox/adapters/netfwd/usernet"
 )
 
-// socketPair returns our end and the hypervisor's, which stays in blocking
+// socketPair returns our end of a pair of datagram sockets and the hypervisor's, which stays in blocking
 // mode. buffer is asked for on both, bytes.
-func socketPair(framing usernet.Framing, buffer int) (*net.UnixConn, *os.File, error) {
-	typ := unix.SOCK_STREAM
-	if framing == usernet.Datagram {
-		typ = unix.SOCK_DGRAM
-	}
+func socketPair(buffer int) (*net.UnixConn, *os.File, error) {
 	// macOS cannot make them close-on-exec in one step; the lock keeps a child
 	// that is started in between from inheriting them.
 	syscall.ForkLock.RLock()
-	fds, err := unix.Socketpair(unix.AF_UNIX, typ, 0)
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
 	if err == nil {
 		unix.CloseOnExec(fds[0])
 		unix.CloseOnExec(fds[1])

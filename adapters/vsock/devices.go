@@ -9,7 +9,7 @@ import (
 	"log/slog"
 	"os"
 
-	"arcbox/adapters/vsock/vhostuser"
+	"arcbox/adapters/vsock/device"
 	"arcbox/application/port"
 	"arcbox/domain"
 )
@@ -68,7 +68,7 @@ func (d *Devices) Open(name domain.MachineName) (port.VsockDevice, error) {
 			log.Info("the kernel's vsock device cannot be used, serving our own", "error", err)
 		}
 	}
-	dev, err := vhostuser.New(log, userspaceCID)
+	dev, err := device.New(log, userspaceCID)
 	if err != nil {
 		return nil, fmt.Errorf("vsock device of machine %s: %w", name, err)
 	}
@@ -76,8 +76,8 @@ func (d *Devices) Open(name domain.MachineName) (port.VsockDevice, error) {
 	return inProcess{dev}, nil
 }
 
-// inProcess adapts a device of package vhostuser to the port.
-type inProcess struct{ *vhostuser.Device }
+// inProcess adapts a device of package device to the port.
+type inProcess struct{ *device.Device }
 
 func (d inProcess) Dial(ctx context.Context, p uint32) (port.Stream, error) {
 	s, err := d.Device.Dial(ctx, p)

@@ -15,9 +15,11 @@ type Networks interface {
 
 // NetworkLink is one machine's wire to its gateway.
 type NetworkLink interface {
-	// File is the hypervisor's end of a socket pair that carries Ethernet
-	// frames; on a stream socket each frame follows a 4-byte big-endian length.
-	// The link keeps ownership; the hypervisor inherits a duplicate.
+	// File is what the hypervisor inherits a duplicate of; the link keeps
+	// ownership. Of a datagram socket it is the hypervisor's end, which carries one
+	// Ethernet frame per message. Otherwise it stands for a listening socket (it is
+	// opened with O_PATH), where the hypervisor connects to /proc/self/fd/N for a
+	// network card over vhost-user.
 	File() *os.File
 	// MAC is the guest's address, six bytes; MTU the largest packet, bytes.
 	MAC() [6]byte

@@ -14,7 +14,7 @@ func BenchmarkThroughput(b *testing.B) {
 	for _, f := range []struct {
 		name    string
 		framing Framing
-	}{{"stream", Stream}, {"datagram", Datagram}} {
+	}{{"vhost-user", VhostUser}, {"datagram", Datagram}} {
 		for _, mtu := range []int{1500, 65520} {
 			change := func(c *Config) { c.MTU = mtu }
 			run := func(direction string, ends func(r *rig) (from, to io.ReadWriteCloser)) {
@@ -49,7 +49,7 @@ func BenchmarkThroughput(b *testing.B) {
 
 // BenchmarkConnect opens and closes outbound connections, one after another.
 func BenchmarkConnect(b *testing.B) {
-	r := newRig(b, Stream, nil)
+	r := newRig(b, VhostUser, nil)
 	ln, p := listenHost(b, "127.0.0.1:0")
 	go func() {
 		for {

@@ -3,6 +3,7 @@ package usernet
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"time"
@@ -11,12 +12,13 @@ import (
 	"arcbox/domain"
 )
 
-// Framing says how frames are told apart on the socket to the hypervisor.
+// Framing says how frames come through the socket to the hypervisor.
 type Framing int
 
 const (
-	// Stream is QEMU's -netdev stream: a 4-byte big-endian length goes before each frame.
-	Stream Framing = iota
+	// VhostUser is the device behind QEMU's -netdev vhost-user, which this process
+	// serves: frames lie in the guest's memory. Only on Linux.
+	VhostUser Framing = iota
 	// Datagram is one frame per message: macOS' file handle attachment, QEMU's -netdev dgram.
 	Datagram
 )
@@ -42,6 +44,8 @@ type Config struct {
 	// Host4 and Host6 are where the gateway's addresses lead on the host.
 	Host4, Host6 netip.Addr
 
+	// Log receives what the hypervisor asks for that makes no sense; nil discards it.
+	Log *slog.Logger
 	// DNS answers on port 53 of the gateway, MaxQueries at once at most; nil
 	// refuses it.
 	DNS port.Resolver
@@ -120,7 +124,7 @@ func DefaultConfig() Config {
 
 const (
 	minMTU = 1280  // RFC 8200 section 5
-	maxMTU = 65520 // of virtio-net with a host_mtu; a frame of it fits QEMU's buffer
+	maxMTU = 65520 // its packets are below 64 KiB
 )
 
 func (c *Config) hasIPv6() bool { return c.Gateway6.IsValid() }
@@ -129,7 +133,7 @@ func (c *Config) check() error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("network configuration: %s: %w", fmt.Sprintf(format, args...), domain.ErrInvalid)
 	}
-	if c.Framing != Stream && c.Framing != Datagram {
+	if c.Framing != VhostUser && c.Framing != Datagram {
 		return bad("unknown framing %d", c.Framing)
 	}
 	if c.MTU < minMTU || c.MTU > maxMTU {

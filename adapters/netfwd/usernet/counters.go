@@ -9,9 +9,13 @@ type Counters struct {
 	// those of them that were dropped for their size, or for an address or
 	// protocol that the guest may not use.
 	RxFrames, RxShort, RxLong, RxForeign uint64
+	// RxOffload are those of them whose virtio-net header asks for what makes no
+	// sense.
+	RxOffload uint64
 	// TxFull counts packets dropped because the hypervisor did not read, TxDown
-	// those sent while there was none.
-	TxFull, TxDown uint64
+	// those sent while there was none, TxUnfit frames that the guest has offered
+	// too short a buffer for.
+	TxFull, TxDown, TxUnfit uint64
 	// TCPFlows and UDPFlows are gauges: the guest's flows to the host's side.
 	TCPFlows, UDPFlows uint64
 	// Refused counts flows to where the guest has no business.
@@ -24,7 +28,7 @@ type Counters struct {
 }
 
 type counters struct {
-	rxFrames, rxShort, rxLong, rxForeign, txFull, txDown atomic.Uint64
+	rxFrames, rxShort, rxLong, rxForeign, rxOffload, txFull, txDown, txUnfit atomic.Uint64
 
 	refused, tcpLimit, udpLimit, pingLimit, queryLimit, udpDropped atomic.Uint64
 
@@ -36,7 +40,8 @@ func (n *Network) Counters() Counters {
 	c := &n.counts
 	return Counters{
 		RxFrames: c.rxFrames.Load(), RxShort: c.rxShort.Load(), RxLong: c.rxLong.Load(), RxForeign: c.rxForeign.Load(),
-		TxFull: c.txFull.Load(), TxDown: c.txDown.Load(),
+		RxOffload: c.rxOffload.Load(),
+		TxFull:    c.txFull.Load(), TxDown: c.txDown.Load(), TxUnfit: c.txUnfit.Load(),
 		TCPFlows: uint64(max(0, c.tcpFlows.Load())), UDPFlows: uint64(max(0, c.udpFlows.Load())),
 		Refused:      c.refused.Load(),
 		ConnectLimit: n.stack.Stats().TCP.ForwardMaxInFlightDrop.Value(),

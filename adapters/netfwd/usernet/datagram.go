@@ -2,6 +2,8 @@ package usernet
 
 import (
 	"errors"
+	"net"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -11,9 +13,23 @@ import (
 // sockets. macOS has no call that moves several, so it is one call per frame
 // in either direction everywhere.
 type datagramWire struct {
-	socket
+	conn  *net.UnixConn
+	raw   syscall.RawConn
+	bufs  [][]byte
 	begun int // frames of the slab at the front that are gone already
 }
+
+func newDatagramWire(conn *net.UnixConn, buffer int) (*datagramWire, error) {
+	_ = conn.SetWriteBuffer(buffer) // a smaller buffer is slower, not wrong
+	_ = conn.SetReadBuffer(buffer)
+	raw, err := conn.SyscallConn()
+	return &datagramWire{conn: conn, raw: raw}, err
+}
+
+func (w *datagramWire) close() { w.conn.Close() }
+
+// offloads implements wire: a frame is all there is.
+func (w *datagramWire) offloads() offloads { return offloads{} }
 
 func (w *datagramWire) send(batch []txItem, wait bool) (int, error) {
 	gone := 0
@@ -34,8 +50,7 @@ func (w *datagramWire) send(batch []txItem, wait bool) (int, error) {
 // is full.
 func (w *datagramWire) sendItem(it txItem, wait bool) (bool, error) {
 	if it.slab == nil {
-		w.bufs = w.bufs[:0]
-		w.add(it, 0)
+		w.bufs = it.slices(w.bufs[:0])
 		ok, err := w.message(w.bufs, wait)
 		clear(w.bufs)
 		return ok, err
@@ -75,6 +90,27 @@ func (w *datagramWire) message(bufs [][]byte, wait bool) (bool, error) {
 		// same: without the pause this would be a busy loop.
 		time.Sleep(time.Millisecond) //nolint:forbidigo // nothing tells when it empties
 	}
+}
+
+// writev writes one message of bufs: 0 without wait when the socket is full.
+func (w *datagramWire) writev(bufs [][]byte, wait bool) (n int, err error) {
+	rawErr := w.raw.Write(func(fd uintptr) bool {
+		for {
+			n, err = unix.Writev(int(fd), bufs)
+			switch err {
+			case unix.EINTR:
+				continue
+			case unix.EAGAIN:
+				n, err = 0, nil
+				return !wait
+			}
+			return true
+		}
+	})
+	if rawErr != nil {
+		return 0, rawErr
+	}
+	return n, err
 }
 
 // datagramBatch is how many frames are read before the stack is told to go on

@@ -3,7 +3,6 @@ package usernet
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
@@ -66,15 +66,13 @@ func newHypervisor(t *testing.T, f Framing, change func(*Config)) *hypervisor {
 	h := &hypervisor{UnixConn: b, t: t, framing: f, n: n, ended: make(chan error, 1)}
 	go func() { h.ended <- n.Serve(context.Background(), a) }()
 	waitUp(t, n)
+	waitDriver(t, n)
 	t.Cleanup(func() { n.Close(); b.Close() })
 	return h
 }
 
 func (h *hypervisor) send(frame []byte) {
 	h.t.Helper()
-	if h.framing == Stream {
-		frame = append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...)
-	}
 	require.NoError(h.t, h.SetWriteDeadline(soon()))
 	_, err := h.Write(frame)
 	require.NoError(h.t, err)
@@ -162,35 +160,9 @@ func TestBadFrames(t *testing.T) {
 	})
 }
 
-func TestFramingLost(t *testing.T) {
-	h := newHypervisor(t, Stream, nil)
-	_, err := h.Write([]byte{0, 1, 0x10, 1}) // one byte more than a frame can have
-	require.NoError(t, err)
-	require.ErrorIs(t, <-h.ended, domain.ErrCorrupt)
-
-	h = newHypervisor(t, Stream, nil)
-	_, err = h.Write([]byte{0, 0, 0, 60, 1, 2, 3}) // dies within a frame
-	require.NoError(t, err)
-	h.UnixConn.Close()
-	require.NoError(t, <-h.ended)
-}
-
-// TestSplitFrames sends a frame byte by byte: a stream has no borders.
-func TestSplitFrames(t *testing.T) {
-	h := newHypervisor(t, Stream, nil)
-	frame := h.arp(h.n.cfg.Gateway4)
-	for _, b := range append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...) {
-		_, err := h.Write([]byte{b})
-		require.NoError(t, err)
-	}
-	require.NoError(t, h.SetReadDeadline(soon()))
-	_, err := h.Read(make([]byte, 100))
-	require.NoError(t, err)
-}
-
 // TestGuestCannotImpersonate sends what only others may send or be asked.
 func TestGuestCannotImpersonate(t *testing.T) {
-	h := newHypervisor(t, Stream, func(c *Config) { c.DNS = echoResolver{} })
+	h := newHypervisor(t, VhostUser, func(c *Config) { c.DNS = echoResolver{} })
 	gw := netip.AddrPortFrom(h.n.cfg.Gateway4, dnsPort)
 	from := func(s string) []byte { return h.ether("\x08\x00", udp4(netip.MustParseAddrPort(s), gw, []byte("hi"))) }
 
@@ -248,7 +220,7 @@ func TestPausedMachine(t *testing.T) {
 
 // TestResumedMachine: what was queued while nobody read arrives whole later.
 func TestResumedMachine(t *testing.T) {
-	h := newHypervisor(t, Stream, func(c *Config) { c.MTU = 65520 })
+	h := newHypervisor(t, VhostUser, func(c *Config) { c.MTU = 65520 })
 	u, err := h.n.DialUDP(netip.MustParseAddrPort("172.17.0.2:7"))
 	require.NoError(t, err)
 	defer u.Close()
@@ -264,15 +236,9 @@ func TestResumedMachine(t *testing.T) {
 	require.NoError(t, h.SetReadDeadline(soon()))
 	buf := make([]byte, maxFrame)
 	for range sent {
-		_, err := h.Read(buf[:prefixLen])
+		k, err := h.Read(buf)
 		require.NoError(t, err)
-		size := binary.BigEndian.Uint32(buf)
-		require.Equal(t, uint32(ethLen+header.IPv4MinimumSize+header.UDPMinimumSize+50000), size)
-		for at := 0; at < int(size); {
-			k, err := h.Read(buf[:int(size)-at])
-			require.NoError(t, err)
-			at += k
-		}
+		require.Equal(t, ethLen+header.IPv4MinimumSize+header.UDPMinimumSize+50000, k)
 	}
 	h.requireAlive("the backlog")
 }
@@ -283,7 +249,7 @@ func TestServeAgain(t *testing.T) {
 	require.NoError(t, err)
 	defer n.Close()
 	serve := func(ctx context.Context) (*net.UnixConn, chan error) {
-		a, b := socketPair(t, Stream)
+		a, b := pairOf(t, unix.SOCK_STREAM)
 		ended := make(chan error, 1)
 		go func() { ended <- n.Serve(ctx, a) }()
 		return b, ended

@@ -41,7 +41,7 @@ func halfOpen(t *testing.T, h *hypervisor) *net.TCPConn {
 }
 
 func TestHandshakeDeadline(t *testing.T) {
-	h := newHypervisor(t, Stream, func(c *Config) { c.ConnectTimeout = 200 * time.Millisecond })
+	h := newHypervisor(t, VhostUser, func(c *Config) { c.ConnectTimeout = 200 * time.Millisecond })
 	c := halfOpen(t, h)
 	_, err := c.Read(make([]byte, 1))
 	require.ErrorIs(t, err, syscall.ECONNRESET, "a clean end would look like an answer")
@@ -52,7 +52,7 @@ func TestHandshakeDeadline(t *testing.T) {
 }
 
 func TestCloseDuringHandshake(t *testing.T) {
-	h := newHypervisor(t, Stream, nil)
+	h := newHypervisor(t, VhostUser, nil)
 	c := halfOpen(t, h)
 	require.Eventually(t, func() bool { // the listener may be ahead of the dialer
 		h.n.mu.Lock()

@@ -12,17 +12,15 @@ import (
 
 const (
 	ethLen     = header.EthernetMinimumSize
-	prefixLen  = 4
 	gsoMaxSize = 65535 // what an IPv4 packet's length can say
 )
 
 // link is the stack's only network interface. It has one peer, so it needs no
 // address resolution: every frame goes to the guest's MAC.
 type link struct {
-	net    *Network
-	hdrLen int
-	mtu    atomic.Uint32
-	disp   atomic.Pointer[dispatcher]
+	net  *Network
+	mtu  atomic.Uint32
+	disp atomic.Pointer[dispatcher]
 
 	mu     sync.Mutex
 	wire   wire
@@ -39,17 +37,14 @@ type dispatcher struct{ stack.NetworkDispatcher }
 var _ stack.LinkEndpoint = (*link)(nil)
 
 func newLink(n *Network) *link {
-	l := &link{net: n, hdrLen: ethLen, kick: make(chan struct{}, 1), acks: newAckHold()}
-	if n.cfg.Framing == Stream {
-		l.hdrLen += prefixLen // travels as part of the link header: one buffer less per frame
-	}
+	l := &link{net: n, kick: make(chan struct{}, 1), acks: newAckHold()}
 	l.mtu.Store(uint32(n.cfg.MTU))
 	return l
 }
 
 func (l *link) MTU() uint32             { return l.mtu.Load() }
 func (l *link) SetMTU(m uint32)         { l.mtu.Store(m) }
-func (l *link) MaxHeaderLength() uint16 { return uint16(l.hdrLen) }
+func (l *link) MaxHeaderLength() uint16 { return ethLen }
 func (l *link) LinkAddress() tcpip.LinkAddress {
 	return tcpip.LinkAddress(l.net.cfg.GatewayMAC[:])
 }
@@ -70,29 +65,23 @@ func (l *link) Attach(d stack.NetworkDispatcher) {
 }
 
 // Capabilities: a local socket cannot corrupt a frame, so nothing is verified
-// on receipt, and segments merged by GRO could not be. The guest verifies what
-// we send, as this wire has no virtio-net header to say otherwise.
+// on receipt, and segments merged by GRO could not be.
 func (l *link) Capabilities() stack.LinkEndpointCapabilities {
 	return stack.CapabilityRXChecksumOffload
 }
 
 // SupportedGSO and GSOMaxSize make TCP hand over segments of up to 64 KiB.
-// Those larger than the guest's MSS are cut in segment.
+// Those larger than the guest's MSS are cut in segment, unless the guest takes
+// them whole.
 func (l *link) SupportedGSO() stack.SupportedGSO { return stack.HostGSOSupported }
 func (l *link) GSOMaxSize() uint32               { return gsoMaxSize }
 
 func (l *link) AddHeader(pkt *stack.PacketBuffer) {
-	size := pkt.Size()
-	l.linkHeader(pkt.LinkHeader().Push(l.hdrLen), size, pkt.NetworkProtocolNumber)
+	l.linkHeader(pkt.LinkHeader().Push(ethLen), pkt.NetworkProtocolNumber)
 }
 
-// linkHeader writes the header of a frame with size bytes of payload to h,
-// which has exactly its length.
-func (l *link) linkHeader(h []byte, size int, proto tcpip.NetworkProtocolNumber) {
-	if l.hdrLen > ethLen {
-		binary.BigEndian.PutUint32(h, uint32(size+ethLen))
-		h = h[prefixLen:]
-	}
+// linkHeader writes the header of a frame to h, which has exactly its length.
+func (l *link) linkHeader(h []byte, proto tcpip.NetworkProtocolNumber) {
 	copy(h, l.net.cfg.GuestMAC[:])
 	copy(h[6:], l.net.cfg.GatewayMAC[:])
 	binary.BigEndian.PutUint16(h[12:], uint16(proto))

@@ -125,7 +125,7 @@ func ping(t *testing.T, c net.Conn, to netip.Addr, size int) error {
 }
 
 func TestPing(t *testing.T) {
-	r := newRig(t, Stream, func(c *Config) { c.ListenPing, c.PingTimeout = newFakeWorld, 200*time.Millisecond })
+	r := newRig(t, VhostUser, func(c *Config) { c.ListenPing, c.PingTimeout = newFakeWorld, 200*time.Millisecond })
 	for _, c := range []struct {
 		to       string
 		answered bool
@@ -159,7 +159,7 @@ func TestPing(t *testing.T) {
 }
 
 func TestPingLimit(t *testing.T) {
-	r := newRig(t, Stream, func(c *Config) { c.ListenPing, c.MaxPings = newFakeWorld, 2 })
+	r := newRig(t, VhostUser, func(c *Config) { c.ListenPing, c.MaxPings = newFakeWorld, 2 })
 	to := netip.MustParseAddr("192.0.2.99")
 	p := r.pinger(t, to)
 	require.NoError(t, p.SetReadDeadline(time.Now().Add(-time.Second)))
@@ -171,7 +171,7 @@ func TestPingLimit(t *testing.T) {
 
 // TestPingForbidden: a host without ping sockets is a world that is silent.
 func TestPingForbidden(t *testing.T) {
-	r := newRig(t, Stream, func(c *Config) {
+	r := newRig(t, VhostUser, func(c *Config) {
 		c.ListenPing = func(string) (net.PacketConn, error) { return nil, os.ErrPermission }
 	})
 	to := netip.MustParseAddr("192.0.2.1")

@@ -27,41 +27,65 @@ func newReceiver(l *link) *receiver {
 	return r
 }
 
-// frame checks one Ethernet frame from the guest and hands it to the stack. It
-// keeps nothing of f.
+// frame takes one Ethernet frame from the guest, and keeps nothing of f.
 func (r *receiver) frame(f []byte) {
-	c := &r.link.net.counts
-	c.rxFrames.Add(1)
 	if len(f) < ethLen {
-		c.rxShort.Add(1)
+		r.link.net.counts.rxFrames.Add(1)
+		r.link.net.counts.rxShort.Add(1)
 		return
 	}
-	if len(f) > int(r.link.mtu.Load())+ethLen {
-		c.rxLong.Add(1)
+	r.packet([ethLen]byte(f), buffer.NewViewWithData(f[ethLen:]), offload{})
+}
+
+// packet checks a frame's header and payload, which it owns, and hands the
+// payload to the stack or to the host. The guest may have left it todo.
+func (r *receiver) packet(eth [ethLen]byte, payload *buffer.View, todo offload) {
+	if !r.admit(eth, payload.AsSlice(), todo) {
+		payload.Release()
 		return
 	}
-	kind := tcpip.PacketHost
-	if !bytes.Equal(f[:6], r.link.net.cfg.GatewayMAC[:]) {
-		if f[0]&1 == 0 {
-			c.rxForeign.Add(1)
-			return
-		}
-		kind = tcpip.PacketMulticast
+	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithView(payload)})
+	pkt.PktType = tcpip.PacketHost
+	if eth[0]&1 != 0 {
+		pkt.PktType = tcpip.PacketMulticast
 	}
-	proto := tcpip.NetworkProtocolNumber(binary.BigEndian.Uint16(f[12:]))
-	if relay := r.link.net.relay.Load(); relay != nil && kind == tcpip.PacketHost && relay.take(f[ethLen:]) {
-		return
-	}
-	if r.disp == nil || !r.link.net.policy.Load().admit(proto, f[ethLen:]) {
-		c.rxForeign.Add(1)
-		return
-	}
-	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(f[ethLen:])})
-	pkt.PktType = kind
-	pkt.NetworkProtocolNumber = proto
-	pkt.RXChecksumValidated = true
+	pkt.NetworkProtocolNumber = protocol(eth)
+	pkt.RXChecksumValidated = true // and a partial one need not be finished for it
 	r.gro.Enqueue(pkt)
 	pkt.DecRef()
+}
+
+func protocol(eth [ethLen]byte) tcpip.NetworkProtocolNumber {
+	return tcpip.NetworkProtocolNumber(binary.BigEndian.Uint16(eth[12:]))
+}
+
+// admit says whether the stack is to get the payload b.
+func (r *receiver) admit(eth [ethLen]byte, b []byte, todo offload) bool {
+	n := r.link.net
+	c := &n.counts
+	c.rxFrames.Add(1)
+	if !todo.valid(ethLen + len(b)) {
+		c.rxOffload.Add(1)
+		return false
+	}
+	// A packet with segments yet to be cut may be larger than the MTU.
+	if len(b) > int(r.link.mtu.Load()) && (todo.gsoType == gsoNone || len(b) > gsoMaxSize) {
+		c.rxLong.Add(1)
+		return false
+	}
+	toGateway := bytes.Equal(eth[:6], n.cfg.GatewayMAC[:])
+	if !toGateway && eth[0]&1 == 0 {
+		c.rxForeign.Add(1)
+		return false
+	}
+	if relay := n.relay.Load(); relay != nil && toGateway && relay.take(b, todo) {
+		return false
+	}
+	if r.disp == nil || !n.policy.Load().admit(protocol(eth), b) {
+		c.rxForeign.Add(1)
+		return false
+	}
+	return true
 }
 
 // flush ends a batch of frames: merged segments wait no longer.

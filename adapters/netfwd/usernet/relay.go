@@ -124,7 +124,7 @@ func (r *hostRelay) run(ctx context.Context) error {
 		case <-r.net.life.Done():
 			return r.net.life.Err()
 		}
-		ends, err := r.dev.ReadPackets(s.buf[:cap(s.buf)], l.hdrLen, s.ends[:0])
+		ends, err := r.dev.ReadPackets(s.buf[:cap(s.buf)], ethLen, s.ends[:0])
 		if err != nil {
 			return err
 		}
@@ -143,7 +143,7 @@ func (r *hostRelay) frames(s *slab, ends []int) {
 	for _, end := range ends {
 		frame := buf[start:end]
 		start = end
-		b := frame[l.hdrLen:]
+		b := frame[ethLen:]
 		h, ok := parseIP(b)
 		switch {
 		case !ok || h.length != len(b):
@@ -156,7 +156,7 @@ func (r *hostRelay) frames(s *slab, ends []int) {
 			c.foreign.Add(1)
 			continue
 		}
-		l.linkHeader(frame[:l.hdrLen], len(b), h.proto)
+		l.linkHeader(frame[:ethLen], h.proto)
 		if at != end-len(frame) { // after one that was left out
 			copy(buf[at:], frame)
 		}
@@ -182,13 +182,20 @@ func (r *hostRelay) answerable(a netip.Addr) bool {
 }
 
 // take hands the host a packet of the guest that is addressed to the device,
-// and reports whether it was one: the stack must not see it then.
-func (r *hostRelay) take(b []byte) bool {
+// and reports whether it was one: the stack must not see it then. What the
+// guest left to do of the checksum is done in b; the host takes a packet that
+// was to be cut as it is, for it goes no further.
+func (r *hostRelay) take(b []byte, todo offload) bool {
 	h, ok := parseIP(b)
 	if !ok || !r.own(h.dst) {
 		return false
 	}
 	c := &r.net.relayed
+	if !todo.within(h.at) { // it would change what was just checked
+		c.malformed.Add(1)
+		return true
+	}
+	todo.finish(b)
 	switch {
 	case !r.answerable(h.src):
 		c.foreign.Add(1)

@@ -1,12 +1,10 @@
 package usernet
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
-	"io"
 	"net/netip"
 	"os"
 	"sync"
@@ -108,7 +106,6 @@ func frameOf(p []byte) []byte {
 // relayRig is a hypervisor whose Network has a device.
 type relayRig struct {
 	*hypervisor
-	in    *bufio.Reader
 	dev   *fakeDevice
 	end   context.CancelFunc
 	ended chan error
@@ -116,7 +113,6 @@ type relayRig struct {
 
 func newRelayRig(t *testing.T, f Framing) *relayRig {
 	r := &relayRig{hypervisor: newHypervisor(t, f, nil), dev: newFakeDevice(), ended: make(chan error, 1)}
-	r.in = bufio.NewReaderSize(r.hypervisor, 2*maxFrame)
 	ctx, cancel := context.WithCancel(context.Background())
 	r.end = cancel
 	t.Cleanup(cancel)
@@ -130,17 +126,9 @@ func (r *relayRig) receive() []byte {
 	r.t.Helper()
 	require.NoError(r.t, r.SetReadDeadline(soon()))
 	f := make([]byte, maxFrame)
-	if r.framing == Datagram {
-		k, err := r.Read(f)
-		require.NoError(r.t, err)
-		return f[:k]
-	}
-	_, err := io.ReadFull(r.in, f[:prefixLen])
+	k, err := r.Read(f)
 	require.NoError(r.t, err)
-	f = f[:binary.BigEndian.Uint32(f)]
-	_, err = io.ReadFull(r.in, f)
-	require.NoError(r.t, err)
-	return f
+	return f[:k]
 }
 
 // nextIP returns the next frame that is no multicast of the stack's own.
@@ -197,7 +185,7 @@ func TestRelayCarries(t *testing.T) {
 }
 
 func TestRelayDropsFromHost(t *testing.T) {
-	r := newRelayRig(t, Stream)
+	r := newRelayRig(t, VhostUser)
 	good := packet(relay4, behind4, 17, []byte("good"))
 	for name, c := range map[string]struct {
 		packet []byte
@@ -230,7 +218,7 @@ func TestRelayDropsFromHost(t *testing.T) {
 }
 
 func TestRelayDropsFromGuest(t *testing.T) {
-	r := newRelayRig(t, Stream)
+	r := newRelayRig(t, VhostUser)
 	option := packet(behind4, relay4, 17, make([]byte, 12))
 	option[0] = 0x46
 	require.NoError(t, r.n.SetBehind(append(DefaultConfig().Behind, netip.MustParsePrefix("203.0.113.0/24"))))
@@ -304,7 +292,7 @@ func TestRelayDropsFromGuest(t *testing.T) {
 // TestRelayNeighbour: the guest learns the gateway's MAC for the device's
 // addresses while one is connected, and no longer.
 func TestRelayNeighbour(t *testing.T) {
-	r := newRelayRig(t, Stream)
+	r := newRelayRig(t, VhostUser)
 	cfg := DefaultConfig()
 	ask := r.arp(relay4)
 	r.send(ask)
@@ -340,7 +328,7 @@ func TestRelayNeighbour(t *testing.T) {
 
 func TestRelayEnds(t *testing.T) {
 	t.Run("with its context", func(t *testing.T) {
-		r := newRelayRig(t, Stream)
+		r := newRelayRig(t, VhostUser)
 		r.end()
 		require.NoError(t, <-r.ended)
 		require.False(t, r.n.RelayCounters().Connected)
@@ -354,7 +342,7 @@ func TestRelayEnds(t *testing.T) {
 		require.NoError(t, <-done)
 	})
 	t.Run("with its context, before a paused guest", func(t *testing.T) {
-		r := newRelayRig(t, Stream)
+		r := newRelayRig(t, VhostUser)
 		p := packet(relay4, behind4, 253, make([]byte, 1400))
 		for stuck := 0; stuck < 50; { // until nobody reads the device
 			select {
@@ -373,7 +361,7 @@ func TestRelayEnds(t *testing.T) {
 		}
 	})
 	t.Run("with the network", func(t *testing.T) {
-		r := newRelayRig(t, Stream)
+		r := newRelayRig(t, VhostUser)
 		require.NoError(t, r.n.Close())
 		require.NoError(t, <-r.ended)
 		d := newFakeDevice()
@@ -381,20 +369,20 @@ func TestRelayEnds(t *testing.T) {
 		<-d.closed
 	})
 	t.Run("with the device", func(t *testing.T) {
-		r := newRelayRig(t, Stream)
+		r := newRelayRig(t, VhostUser)
 		r.dev.toGuest <- nil
 		require.ErrorIs(t, <-r.ended, errDevice)
 		require.False(t, r.n.RelayCounters().Connected)
 	})
 	t.Run("with a second one", func(t *testing.T) {
-		r := newRelayRig(t, Stream)
+		r := newRelayRig(t, VhostUser)
 		d := newFakeDevice()
 		require.ErrorIs(t, r.n.Relay(context.Background(), d, []netip.Addr{relay4}), domain.ErrInvalidState)
 		<-d.closed
 		require.True(t, r.n.RelayCounters().Connected)
 	})
 	t.Run("for its addresses", func(t *testing.T) {
-		r := newHypervisor(t, Stream, nil)
+		r := newHypervisor(t, VhostUser, nil)
 		for _, host := range [][]netip.Addr{nil, {netip.MustParseAddr("192.0.2.1")}, {r.n.cfg.Guest4}, {r.n.cfg.Gateway6}, {behind4}} {
 			d := newFakeDevice()
 			require.ErrorIs(t, r.n.Relay(context.Background(), d, host), domain.ErrInvalid, host)
@@ -406,7 +394,7 @@ func TestRelayEnds(t *testing.T) {
 // TestRelayPausedGuest: a guest that does not read holds the device back, with
 // a bounded amount in between, and nothing is lost when it reads again.
 func TestRelayPausedGuest(t *testing.T) {
-	r := newRelayRig(t, Stream)
+	r := newRelayRig(t, VhostUser)
 	go func() {
 		for i := range 1 << 14 {
 			p := packet(relay4, behind4, 253, binary.BigEndian.AppendUint32(make([]byte, 1000), uint32(i)))

@@ -2,8 +2,6 @@ package usernet
 
 import (
 	"context"
-	"encoding/binary"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -20,11 +18,19 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// socketPair returns what Serve takes, and the guest's side of it as a datagram
+// socket that carries one frame per message.
 func socketPair(t testing.TB, framing Framing) (a, b *net.UnixConn) {
-	typ := unix.SOCK_STREAM
 	if framing == Datagram {
-		typ = unix.SOCK_DGRAM
+		return pairOf(t, unix.SOCK_DGRAM)
 	}
+	a, hypervisor := pairOf(t, unix.SOCK_STREAM)
+	frames, b := pairOf(t, unix.SOCK_DGRAM)
+	plugCard(t, hypervisor, frames)
+	return a, b
+}
+
+func pairOf(t testing.TB, typ int) (a, b *net.UnixConn) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, typ, 0)
 	require.NoError(t, err)
 	var cs [2]*net.UnixConn
@@ -66,7 +72,7 @@ func newTappedRig(t testing.TB, framing Framing, change func(*Config), tap func(
 	require.NoError(t, err)
 
 	gc := DefaultConfig()
-	gc.Framing, gc.MTU = framing, cfg.MTU
+	gc.Framing, gc.MTU = Datagram, cfg.MTU
 	gc.Gateway4, gc.Guest4 = cfg.Guest4, cfg.Gateway4
 	gc.Gateway6, gc.Guest6, gc.Subnet6 = cfg.Guest6, cfg.Gateway6, cfg.Subnet6
 	gc.GatewayMAC, gc.GuestMAC = cfg.GuestMAC, cfg.GatewayMAC
@@ -80,9 +86,9 @@ func newTappedRig(t testing.TB, framing Framing, change func(*Config), tap func(
 	a, b := socketPair(t, framing)
 	if tap != nil {
 		from, to := b, (*net.UnixConn)(nil)
-		to, b = socketPair(t, framing)
-		go relay(from, to, framing, tap)
-		go relay(to, from, framing, func([]byte) {})
+		to, b = socketPair(t, Datagram)
+		go relay(from, to, tap)
+		go relay(to, from, func([]byte) {})
 		t.Cleanup(func() { from.Close(); to.Close() }) // a datagram socket does not see its peer go
 	}
 	ended := make(chan error, 2)
@@ -90,6 +96,7 @@ func newTappedRig(t testing.TB, framing Framing, change func(*Config), tap func(
 	go func() { ended <- g.Serve(context.Background(), b) }()
 	waitUp(t, n)
 	waitUp(t, g)
+	waitDriver(t, n)
 	t.Cleanup(func() {
 		done := make(chan struct{})
 		go func() { n.Close(); g.Close(); close(done) }()
@@ -113,7 +120,7 @@ func waitUp(t testing.TB, n *Network) {
 }
 
 func bothFramings(t *testing.T, f func(t *testing.T, framing Framing)) {
-	t.Run("stream", func(t *testing.T) { f(t, Stream) })
+	t.Run("vhost-user", func(t *testing.T) { f(t, VhostUser) })
 	t.Run("datagram", func(t *testing.T) { f(t, Datagram) })
 }
 
@@ -167,30 +174,16 @@ type neverEnding struct{}
 func (neverEnding) Read(b []byte) (int, error) { return len(b), nil }
 
 // relay copies frames until one of the two ends, and then ends both.
-func relay(from, to *net.UnixConn, framing Framing, tap func([]byte)) {
+func relay(from, to *net.UnixConn, tap func([]byte)) {
 	defer to.Close()
 	defer from.Close()
 	buf := make([]byte, maxFrame)
 	for {
-		var k int
-		var err error
-		frame := buf
-		if framing == Stream {
-			if _, err = io.ReadFull(from, buf[:prefixLen]); err != nil {
-				return
-			}
-			frame = buf[prefixLen:]
-			k, err = io.ReadFull(from, frame[:binary.BigEndian.Uint32(buf)])
-		} else {
-			k, err = from.Read(buf)
-		}
+		k, err := from.Read(buf)
 		if err != nil {
 			return
 		}
-		tap(frame[:k])
-		if framing == Stream {
-			k += prefixLen
-		}
+		tap(buf[:k])
 		if _, err = to.Write(buf[:k]); err != nil {
 			return
 		}

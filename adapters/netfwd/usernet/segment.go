@@ -1,8 +1,6 @@
 package usernet
 
 import (
-	"encoding/binary"
-
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -24,9 +22,8 @@ func (s *slab) put() {
 }
 
 // segment does what an interface with TSO would: it cuts the TCP packet to its
-// MSS into s and fills in the checksums that the stack left out. hdrLen is the
-// link header's.
-func (s *slab) segment(pkt *stack.PacketBuffer, hdrLen int) {
+// MSS into s and fills in the checksums that the stack left out.
+func (s *slab) segment(pkt *stack.PacketBuffer) {
 	lh, nh, th := pkt.LinkHeader().Slice(), pkt.NetworkHeader().Slice(), pkt.TransportHeader().Slice()
 	v6 := pkt.GSOOptions.Type == stack.GSOTCPv6
 	mss := int(pkt.GSOOptions.MSS)
@@ -42,16 +39,12 @@ func (s *slab) segment(pkt *stack.PacketBuffer, hdrLen int) {
 	}
 	for off := 0; off < len(data); off += mss {
 		end := min(off+mss, len(data))
-		at := len(s.buf)
 		s.buf = append(s.buf, lh...)
 		ipAt := len(s.buf)
 		s.buf = append(s.buf, nh...)
 		tcpAt := len(s.buf)
 		s.buf = append(s.buf, th...)
 		s.buf = append(s.buf, data[off:end]...)
-		if hdrLen > ethLen {
-			binary.BigEndian.PutUint32(s.buf[at:], uint32(len(s.buf)-at-prefixLen))
-		}
 		if v6 {
 			header.IPv6(s.buf[ipAt:]).SetPayloadLength(uint16(len(s.buf) - tcpAt))
 		} else {

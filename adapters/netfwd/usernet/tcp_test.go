@@ -62,7 +62,7 @@ func TestHalfClose(t *testing.T) {
 }
 
 func TestIPv6(t *testing.T) {
-	r := newRig(t, Stream, nil)
+	r := newRig(t, VhostUser, nil)
 	ln, p := listenHost(t, "[::1]:0")
 	g, err := r.g.DialTCP(within(t, 5*time.Second), netip.AddrPortFrom(r.n.cfg.Gateway6, p))
 	require.NoError(t, err)
@@ -84,7 +84,7 @@ func TestIPv6(t *testing.T) {
 }
 
 func TestNoIPv6(t *testing.T) {
-	r := newRig(t, Stream, func(c *Config) {
+	r := newRig(t, VhostUser, func(c *Config) {
 		c.Subnet6, c.Gateway6, c.Guest6 = netip.Prefix{}, netip.Addr{}, netip.Addr{}
 		c.Behind = c.Behind[:1]
 	})
@@ -95,7 +95,7 @@ func TestNoIPv6(t *testing.T) {
 }
 
 func TestResetBothWays(t *testing.T) {
-	r := newRig(t, Stream, nil)
+	r := newRig(t, VhostUser, nil)
 	g, h := r.outbound(t)
 	require.NoError(t, h.SetLinger(0))
 	h.Close()
@@ -111,7 +111,7 @@ func TestResetBothWays(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	r := newRig(t, Stream, func(c *Config) {
+	r := newRig(t, VhostUser, func(c *Config) {
 		c.Dial = func(context.Context, string, string) (net.Conn, error) { return nil, syscall.ECONNREFUSED }
 	})
 	// Outside the guest's side of the rig lies the world, so all of these reach the gateway.
@@ -133,7 +133,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestConnectLimitAndTimeout(t *testing.T) {
-	r := newRig(t, Stream, func(c *Config) {
+	r := newRig(t, VhostUser, func(c *Config) {
 		c.ConnectTimeout, c.MaxConnecting = 300*time.Millisecond, 2
 		c.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			<-ctx.Done()
@@ -156,7 +156,7 @@ func TestConnectLimitAndTimeout(t *testing.T) {
 }
 
 func TestFlowLimit(t *testing.T) {
-	r := newRig(t, Stream, func(c *Config) { c.MaxTCPFlows = 3 })
+	r := newRig(t, VhostUser, func(c *Config) { c.MaxTCPFlows = 3 })
 	for range 3 {
 		r.outbound(t)
 	}
@@ -170,7 +170,7 @@ func TestFlowLimit(t *testing.T) {
 // TestManyConnects opens and closes a thousand connections, the host first,
 // from the same few ports: none may hang in TIME_WAIT.
 func TestManyConnects(t *testing.T) {
-	r := newRig(t, Stream, nil)
+	r := newRig(t, VhostUser, nil)
 	ln, p := listenHost(t, "127.0.0.1:0")
 	go func() {
 		for {
@@ -214,7 +214,7 @@ func TestManyConnects(t *testing.T) {
 }
 
 func TestDialErrors(t *testing.T) {
-	r := newRig(t, Stream, nil)
+	r := newRig(t, VhostUser, nil)
 	_, err := r.n.DialTCP(within(t, 3*time.Second), netip.AddrPortFrom(r.n.cfg.Guest4, 81))
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 	for _, to := range []string{"192.0.2.1:80", "10.0.2.1:80", "[2001:db8::1]:80"} {
@@ -300,7 +300,7 @@ func TestSegmentation(t *testing.T) {
 // longer than TCP's first time-outs gets the rest when it goes on.
 func TestPauseDuringTransfer(t *testing.T) {
 	var frames atomic.Int64
-	r := newTappedRig(t, Stream, func(c *Config) { c.MTU = 1500 }, func([]byte) {
+	r := newTappedRig(t, VhostUser, func(c *Config) { c.MTU = 1500 }, func([]byte) {
 		if frames.Add(1) == 500 {
 			time.Sleep(700 * time.Millisecond)
 		}
@@ -319,7 +319,7 @@ func TestPauseDuringTransfer(t *testing.T) {
 // until the guest has taken all of it: else there would be no bound to what a
 // guest that never reads can make the stack hold.
 func TestUntakenRestCounts(t *testing.T) {
-	r := newRig(t, Stream, nil)
+	r := newRig(t, VhostUser, nil)
 	flows := func() uint64 { return r.n.Counters().TCPFlows }
 	for name, end := range map[string]func(*Conn){
 		"taken":   func(c *Conn) { _, _ = io.Copy(io.Discard, c) },

@@ -11,7 +11,23 @@ import (
 type txItem struct {
 	pkt  *stack.PacketBuffer
 	slab *slab
-	size int // bytes, as counted in link.queued
+	size int     // bytes, as counted in link.queued
+	todo offload // what pkt leaves to the guest; slabs leave nothing
+}
+
+// slices appends the bytes of the item's packet, without copying.
+func (it txItem) slices(bufs [][]byte) [][]byte {
+	views, off := it.pkt.AsViewList()
+	for v := views.Front(); v != nil; v = v.Next() {
+		b := v.AsSlice()
+		if off >= len(b) {
+			off -= len(b)
+			continue
+		}
+		bufs = append(bufs, b[off:])
+		off = 0
+	}
+	return bufs
 }
 
 func (it txItem) release() {
@@ -108,19 +124,28 @@ func (l *link) push(s *slab) bool {
 	return true
 }
 
-// item makes a queue entry of pkt, with the TCP checksum that HostGSOSupported
-// leaves to the interface. It may be many times larger than pkt: the guest
-// chooses the segments' size, down to one byte behind the headers of each.
+// item makes a queue entry of pkt, with what HostGSOSupported leaves to the
+// interface: TCP's checksum and segments. The guest does without, where it said
+// so. Otherwise the item may be many times larger than pkt: the guest
+// chooses the segments' size, down to one byte behind the headers of each. l.mu
+// is held, and there is a wire.
 func (l *link) item(pkt *stack.PacketBuffer) txItem {
+	todo := offload{flags: dataValid}
 	if t := pkt.GSOOptions.Type; t == stack.GSOTCPv4 || t == stack.GSOTCPv6 {
-		if pkt.Data().Size() > int(pkt.GSOOptions.MSS) {
+		takes := l.wire.offloads()
+		whole := pkt.Data().Size() <= int(pkt.GSOOptions.MSS)
+		switch {
+		case takes.checksum && (whole || t == stack.GSOTCPv4 && takes.tso4 || t == stack.GSOTCPv6 && takes.tso6):
+			todo = offloadTCP(pkt, !whole)
+		case whole:
+			finishChecksum(pkt)
+		default:
 			s := l.net.pools.slab()
-			s.segment(pkt, l.hdrLen)
+			s.segment(pkt)
 			return txItem{slab: s, size: len(s.buf)}
 		}
-		finishChecksum(pkt)
 	}
-	return txItem{pkt: pkt.IncRef(), size: pkt.Size()}
+	return txItem{pkt: pkt.IncRef(), size: pkt.Size(), todo: todo}
 }
 
 // drain sends what is queued; its caller owns send. It reports false when the

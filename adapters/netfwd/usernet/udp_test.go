@@ -63,7 +63,7 @@ func TestUDPOutbound(t *testing.T) {
 }
 
 func TestUDPIdle(t *testing.T) {
-	r := newRig(t, Stream, func(c *Config) { c.UDPIdle = 150 * time.Millisecond })
+	r := newRig(t, VhostUser, func(c *Config) { c.UDPIdle = 150 * time.Millisecond })
 	at := echoHost(t, "udp4", "127.0.0.1:0")
 	u, err := r.g.DialUDP(netip.AddrPortFrom(r.n.cfg.Gateway4, at.Port()))
 	require.NoError(t, err)
@@ -81,7 +81,7 @@ func TestUDPIdleOfDNS(t *testing.T) {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "udp", echoHost(t, "udp4", "127.0.0.1:0").String())
 	}
-	r := newRig(t, Stream, func(c *Config) { c.UDPIdleDNS, c.Dial = 50*time.Millisecond, dial })
+	r := newRig(t, VhostUser, func(c *Config) { c.UDPIdleDNS, c.Dial = 50*time.Millisecond, dial })
 	u, err := r.g.DialUDP(netip.MustParseAddrPort("192.0.2.1:53"))
 	require.NoError(t, err)
 	defer u.Close()
@@ -90,7 +90,7 @@ func TestUDPIdleOfDNS(t *testing.T) {
 }
 
 func TestUDPLimit(t *testing.T) {
-	r := newRig(t, Stream, func(c *Config) { c.MaxUDPFlows = 5 })
+	r := newRig(t, VhostUser, func(c *Config) { c.MaxUDPFlows = 5 })
 	at := echoHost(t, "udp4", "127.0.0.1:0")
 	for i := range 8 {
 		u, err := r.g.DialUDP(netip.AddrPortFrom(r.n.cfg.Gateway4, at.Port()))
@@ -110,7 +110,7 @@ func TestUDPLimit(t *testing.T) {
 // TestUDPRefused: where the guest has no business, it is told so.
 func TestUDPRefused(t *testing.T) {
 	unreachable := make(chan struct{}, 1)
-	r := newTappedRig(t, Stream, nil, func(f []byte) {
+	r := newTappedRig(t, VhostUser, nil, func(f []byte) {
 		if b := f[ethLen:]; f[12] == 8 && f[13] == 0 && b[9] == 1 && string(b[20:22]) == "\x03\x03" {
 			unreachable <- struct{}{}
 		}
@@ -130,7 +130,7 @@ func TestUDPRefused(t *testing.T) {
 
 // TestUDPSurvivesICMPError: nothing listens at first; that must not end the session.
 func TestUDPSurvivesICMPError(t *testing.T) {
-	r := newRig(t, Stream, nil)
+	r := newRig(t, VhostUser, nil)
 	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	require.NoError(t, err)
 	at := pc.LocalAddr().(*net.UDPAddr).AddrPort()
@@ -153,7 +153,7 @@ func TestUDPSurvivesICMPError(t *testing.T) {
 }
 
 func TestUDPInbound(t *testing.T) {
-	r := newRig(t, Stream, nil)
+	r := newRig(t, VhostUser, nil)
 	at := echoHost(t, "udp4", "127.0.0.1:0") // plays the guest's server through the rig's own forwarding
 	u, err := r.n.DialUDP(netip.AddrPortFrom(r.n.cfg.Guest4, at.Port()))
 	require.NoError(t, err)
@@ -200,7 +200,7 @@ func (stuckResolver) Resolve(ctx context.Context, _ []byte, _ domain.Protocol) (
 }
 
 func TestDNSLimit(t *testing.T) {
-	r := newRig(t, Stream, func(c *Config) { c.DNS, c.MaxQueries = stuckResolver{}, 4 })
+	r := newRig(t, VhostUser, func(c *Config) { c.DNS, c.MaxQueries = stuckResolver{}, 4 })
 	u, err := r.g.DialUDP(netip.AddrPortFrom(r.n.cfg.Gateway4, dnsPort))
 	require.NoError(t, err)
 	defer u.Close()

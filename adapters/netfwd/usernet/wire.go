@@ -5,20 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"syscall"
 
 	"arcbox/domain"
 )
 
 const (
-	// maxFrame is more than any legal frame; QEMU's own limit for what it sends
-	// is 4 KiB + 64 KiB. A longer prefix means that the framing is lost.
+	// maxFrame is more than any legal frame.
 	maxFrame = 68 << 10
-	// batchMax bounds the frames of one system call, bufsMax its buffers:
-	// IOV_MAX is 1024 on Linux and macOS.
+	// batchMax bounds the frames that are moved in one go.
 	batchMax = 64
-	bufsMax  = 1000
 )
 
 // wire is one connection to the hypervisor.
@@ -31,42 +27,9 @@ type wire interface {
 	// receive hands r every frame until the connection ends. The end itself,
 	// and close, are no error.
 	receive(r *receiver) error
+	// offloads is what the guest takes now. Called with the link's mutex held.
+	offloads() offloads
 	close()
-}
-
-// socket is what both framings share.
-type socket struct {
-	conn *net.UnixConn
-	raw  syscall.RawConn
-	bufs [][]byte
-}
-
-func openSocket(conn *net.UnixConn, buffer int) (socket, error) {
-	_ = conn.SetWriteBuffer(buffer) // a smaller buffer is slower, not wrong
-	_ = conn.SetReadBuffer(buffer)
-	raw, err := conn.SyscallConn()
-	return socket{conn: conn, raw: raw}, err
-}
-
-func (s *socket) close() { s.conn.Close() }
-
-// add appends the slices of b from byte skip on, without copying.
-func (s *socket) add(it txItem, skip int) {
-	if it.slab != nil {
-		s.bufs = append(s.bufs, it.slab.buf[skip:])
-		return
-	}
-	views, off := it.pkt.AsViewList()
-	off += skip
-	for v := views.Front(); v != nil; v = v.Next() {
-		b := v.AsSlice()
-		if off >= len(b) {
-			off -= len(b)
-			continue
-		}
-		s.bufs = append(s.bufs, b[off:])
-		off = 0
-	}
 }
 
 // ended tells the ways in which a hypervisor goes away from failures.
@@ -76,9 +39,9 @@ func ended(err error) bool {
 
 // Serve moves frames over conn, which it owns, until the hypervisor closes its
 // end (of a stream: datagrams do not tell), ctx ends or Close; these are no
-// error. One connection is served at a
-// time (domain.ErrInvalidState); open flows survive from one to the next. A
-// hypervisor that sends no valid framing ends it with domain.ErrCorrupt.
+// error. One connection is served at a time (domain.ErrInvalidState); open flows
+// survive from one to the next. A hypervisor that does not speak the protocol,
+// or a guest's driver that breaks a virtqueue, ends it with domain.ErrCorrupt.
 func (n *Network) Serve(ctx context.Context, conn *net.UnixConn) error {
 	n.mu.Lock()
 	if n.closed || n.serving {
@@ -99,18 +62,14 @@ func (n *Network) Serve(ctx context.Context, conn *net.UnixConn) error {
 		n.mu.Unlock()
 		n.wg.Done()
 	}()
-	s, err := openSocket(conn, n.cfg.SocketBuffer)
+	w, err := n.openWire(conn)
 	if err != nil {
 		conn.Close()
-		return fmt.Errorf("serve the network: %w", os.NewSyscallError("rawconn", err))
+		return fmt.Errorf("serve the network: %w", err)
 	}
 	for _, c := range []context.Context{ctx, n.life} {
 		stop := context.AfterFunc(c, func() { conn.Close() })
 		defer stop()
-	}
-	var w wire = &streamWire{socket: s}
-	if n.cfg.Framing == Datagram {
-		w = &datagramWire{socket: s}
 	}
 	if err := n.link.serve(w); err != nil {
 		return fmt.Errorf("serve the network: %w", err)

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,7 +40,7 @@ func (t *target) atStop(f func()) { t.stops = append(t.stops, f) }
 
 // guestNet is the network of a peer's guest.
 type guestNet struct {
-	netdev string // QEMU's -netdev, with id=net; "" is a stream on descriptor 3
+	netdev string // QEMU's -netdev, with id=net; "" is a card over vhost-user on descriptor 3
 	// wrap is a command line that QEMU's is appended to; it gives it descriptor 3.
 	wrap        []string
 	mac         [6]byte
@@ -76,13 +77,21 @@ func (b *bench) boot(ctx context.Context, t *target, n guestNet) error {
 	if n.mac == [6]byte{} {
 		n.mac = [6]byte{0x52, 0x54, 0, 0, 2, 2}
 	}
-	const netFD = 3
+	var r kvm.Resources
+	r.Arch, r.Accelerator = kvm.ArchAMD64, m.accelerator
+	if n.netdev == "" {
+		r.NetFD = 3
+	}
 	args := kvm.Args(domain.VMPlan{
 		Name: domain.MachineName(t.name), CPUs: m.cpus, Memory: peerMemory, Kernel: m.kernel, Cmdline: cmdline,
 		Disks: []domain.Disk{{Path: filepath.Join(b.out, "root.erofs"), ReadOnly: true}}, MAC: n.mac, MTU: n.mtu,
-	}, kvm.Resources{Arch: kvm.ArchAMD64, Accelerator: m.accelerator, NetFD: netFD})
+	}, r)
 	if n.netdev != "" {
-		args[slices.Index(args, "-netdev")+1] = n.netdev
+		card := "virtio-net-pci,netdev=net,romfile=,mac=" + net.HardwareAddr(n.mac[:]).String()
+		if n.mtu != 0 {
+			card += fmt.Sprintf(",host_mtu=%d", n.mtu)
+		}
+		args = append(args, "-netdev", n.netdev, "-device", card)
 	}
 	args = slices.DeleteFunc(args, func(a string) bool { return a == "-S" })
 	console := filepath.Join(b.dir, t.name+".console")
