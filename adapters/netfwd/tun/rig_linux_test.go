@@ -1,15 +1,14 @@
 package tun
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
-	"io"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -73,9 +72,10 @@ var (
 // newNetwork returns a network with a guest, which has the containers' addresses.
 func newNetwork(t *testing.T) (*usernet.Network, *guestStack) {
 	cfg := usernet.DefaultConfig()
+	cfg.Framing = usernet.Datagram
 	n, err := usernet.New(cfg)
 	require.NoError(t, err)
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
 	require.NoError(t, err)
 	conn := func(fd int) *net.UnixConn {
 		f := os.NewFile(uintptr(fd), "pair")
@@ -118,16 +118,13 @@ func newNetwork(t *testing.T) (*usernet.Network, *guestStack) {
 }
 
 func (g *guestStack) receive() {
-	r := bufio.NewReaderSize(g.conn, 1<<20)
-	var size [4]byte
+	b := make([]byte, 1<<16+14)
 	for {
-		if _, err := io.ReadFull(r, size[:]); err != nil {
+		size, err := g.conn.Read(b)
+		if err != nil {
 			return
 		}
-		frame := make([]byte, binary.BigEndian.Uint32(size[:]))
-		if _, err := io.ReadFull(r, frame); err != nil {
-			return
-		}
+		frame := b[:size]
 		pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(frame[14:])})
 		g.ch.InjectInbound(tcpip.NetworkProtocolNumber(binary.BigEndian.Uint16(frame[12:])), pkt)
 		pkt.DecRef()
@@ -141,8 +138,7 @@ func (g *guestStack) send(ctx context.Context, cfg usernet.Config) {
 			return
 		}
 		b := pkt.ToView().AsSlice()
-		f := binary.BigEndian.AppendUint32(nil, uint32(len(b)+14))
-		f = append(append(f, cfg.GatewayMAC[:]...), cfg.GuestMAC[:]...)
+		f := slices.Concat(cfg.GatewayMAC[:], cfg.GuestMAC[:])
 		f = append(binary.BigEndian.AppendUint16(f, uint16(pkt.NetworkProtocolNumber)), b...)
 		pkt.DecRef()
 		if _, err := g.conn.Write(f); err != nil {

@@ -29,7 +29,6 @@ type link struct {
 	queued int      // bytes of queue and of what drain holds
 	busy   bool     // one goroutine owns wire.send
 	kick   chan struct{}
-	acks   *ackHold
 }
 
 type dispatcher struct{ stack.NetworkDispatcher }
@@ -37,7 +36,7 @@ type dispatcher struct{ stack.NetworkDispatcher }
 var _ stack.LinkEndpoint = (*link)(nil)
 
 func newLink(n *Network) *link {
-	l := &link{net: n, kick: make(chan struct{}, 1), acks: newAckHold()}
+	l := &link{net: n, kick: make(chan struct{}, 1)}
 	l.mtu.Store(uint32(n.cfg.MTU))
 	return l
 }
@@ -99,8 +98,6 @@ func (l *link) serve(w wire) error {
 			select {
 			case <-l.kick:
 				l.drain(true)
-			case <-l.acks.timer.C:
-				l.sendAcks()
 			case <-stop:
 				return
 			}
@@ -109,7 +106,6 @@ func (l *link) serve(w wire) error {
 	err := w.receive(newReceiver(l))
 	l.mu.Lock()
 	l.wire = nil
-	l.acks.drop()
 	l.mu.Unlock()
 	w.close()
 	close(stop)

@@ -22,10 +22,10 @@ func TestRoomIsBounded(t *testing.T) {
 		require.GreaterOrEqual(t, room, int64(leastRoom))
 		sum, last = sum+room, room
 		if open == 1000 {
-			require.Less(t, sum, int64(256<<20))
+			require.Less(t, sum, int64(384<<20))
 		}
 	}
-	require.Less(t, sum, int64(512<<20))
+	require.Less(t, sum, int64(640<<20))
 	require.Equal(t, int64(mostRoom), roomFor(0))
 }
 

@@ -1,8 +1,6 @@
 package usernet
 
 import (
-	"time"
-
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
@@ -50,16 +48,13 @@ func (l *link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 		l.net.counts.txDown.Add(1)
 		return 0, &tcpip.ErrNoBufferSpace{}
 	}
-	now := time.Now()
 	for _, pkt := range list.AsSlice() {
 		if l.queued+pkt.Size() > l.net.cfg.QueueBytes {
 			l.net.counts.txFull.Add(1)
 			break
 		}
 		n++
-		if l.acks.pass(pkt, now) {
-			l.enqueue(l.item(pkt))
-		}
+		l.enqueue(l.item(pkt))
 	}
 	mine := !l.busy && len(l.queue) > 0
 	if mine {
@@ -79,22 +74,6 @@ func (l *link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 func (l *link) enqueue(it txItem) {
 	l.queued += it.size
 	l.queue = append(l.queue, it)
-}
-
-// sendAcks sends the acknowledgements that have waited long enough. The writer
-// goroutine calls it, which may wait for the socket.
-func (l *link) sendAcks() {
-	l.mu.Lock()
-	l.acks.due(time.Now(), func(pkt *stack.PacketBuffer) {
-		l.enqueue(l.item(pkt))
-		pkt.DecRef() // the item has its own
-	})
-	mine := !l.busy && len(l.queue) > 0
-	l.busy = l.busy || mine
-	l.mu.Unlock()
-	if mine {
-		l.drain(true)
-	}
 }
 
 // push queues s and writes as WritePackets does. False when there is no wire or
