@@ -14,7 +14,7 @@ const (
 
 // AgentProtocol is the version of the protocol between daemon and guest agent.
 // It changes when one of them can no longer work with the other.
-const AgentProtocol uint32 = 1
+const AgentProtocol uint32 = 2
 
 // AgentHeartbeat is how often a guest agent gives a sign of life.
 const AgentHeartbeat = 2 * time.Second

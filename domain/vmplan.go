@@ -30,6 +30,7 @@ type VMPlan struct {
 	Kernel  string // host path
 	Cmdline string // kernel command line
 	Disks   []Disk
+	Shares  []Share
 	// MAC is the guest's only network interface, six bytes; MTU its largest packet, bytes.
 	MAC [6]byte
 	MTU int

@@ -29,6 +29,10 @@ type AgentSession interface {
 	// Err is the reason, valid after Done; it wraps domain.ErrAgentLost unless
 	// the session was closed.
 	Err() error
+	// Configure tells the guest of the host; its engine does not start before. It
+	// may be called again when something changed: what the engine has read by then
+	// stays as it was until it restarts.
+	Configure(ctx context.Context, c domain.GuestConfig) error
 	// Shutdown asks the guest to stop its services within grace and power off.
 	// It returns when the agent has accepted.
 	Shutdown(ctx context.Context, grace time.Duration) error

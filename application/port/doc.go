@@ -4,4 +4,4 @@
 // their own, found by type assertion.
 package port
 
-//go:generate go tool mockgen -destination=mock/port.go -package=mock arcbox/application/port AgentSession,Agents,AssetCache,AssetSource,Balloon,BootAssets,ContainerWatcher,Dialer,Disks,Engine,Engines,EventPublisher,Forward,ForwardHandler,ForwardSource,Forwarder,Forwards,Hypervisor,LogFiles,MachineStore,Names,NetworkLink,Networks,Resolver,Starts,Stream,Surroundings,System,VM,VsockDevice,VsockDevices
+//go:generate go tool mockgen -destination=mock/port.go -package=mock arcbox/application/port AgentSession,Agents,AssetCache,AssetSource,Balloon,BootAssets,ContainerWatcher,Dialer,Disks,Engine,Engines,EventPublisher,Forward,ForwardHandler,ForwardSource,Forwarder,Forwards,HostConfig,HostPaths,Hypervisor,LogFiles,MachineStore,Names,NetworkLink,Networks,Resolver,ShareLink,Shares,SocketHandler,SocketSource,Starts,Stream,Surroundings,System,Toucher,TreeWatch,TreeWatcher,VM,VsockDevice,VsockDevices

@@ -23,6 +23,9 @@ type VMSpec struct {
 	Plan domain.VMPlan
 	// Link is the machine's network, nil for none. It stays the caller's.
 	Link NetworkLink
+	// Shares is the wire to the plan's shares, nil where the hypervisor serves
+	// them itself, or for none. It stays the caller's.
+	Shares ShareLink
 }
 
 // VM is one run of a virtual machine.

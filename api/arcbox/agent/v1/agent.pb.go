@@ -267,6 +267,657 @@ func (x *HelloResponse) GetKernel() string {
 	return ""
 }
 
+// ConfigureRequest is complete: what is not in it, is not.
+type ConfigureRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Mounted in this order.
+	Shares []*Share `protobuf:"bytes,1,rep,name=shares,proto3" json:"shares,omitempty"`
+	Proxy  *Proxy   `protobuf:"bytes,2,opt,name=proxy,proto3" json:"proxy,omitempty"`
+	// PEM.
+	Certificates []byte `protobuf:"bytes,3,opt,name=certificates,proto3" json:"certificates,omitempty"`
+	// RFC 8536; empty is UTC.
+	TimeZone      []byte         `protobuf:"bytes,4,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	Sockets       []*GuestSocket `protobuf:"bytes,5,rep,name=sockets,proto3" json:"sockets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigureRequest) Reset() {
+	*x = ConfigureRequest{}
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigureRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigureRequest) ProtoMessage() {}
+
+func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigureRequest.ProtoReflect.Descriptor instead.
+func (*ConfigureRequest) Descriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ConfigureRequest) GetShares() []*Share {
+	if x != nil {
+		return x.Shares
+	}
+	return nil
+}
+
+func (x *ConfigureRequest) GetProxy() *Proxy {
+	if x != nil {
+		return x.Proxy
+	}
+	return nil
+}
+
+func (x *ConfigureRequest) GetCertificates() []byte {
+	if x != nil {
+		return x.Certificates
+	}
+	return nil
+}
+
+func (x *ConfigureRequest) GetTimeZone() []byte {
+	if x != nil {
+		return x.TimeZone
+	}
+	return nil
+}
+
+func (x *ConfigureRequest) GetSockets() []*GuestSocket {
+	if x != nil {
+		return x.Sockets
+	}
+	return nil
+}
+
+type ConfigureResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigureResponse) Reset() {
+	*x = ConfigureResponse{}
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigureResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigureResponse) ProtoMessage() {}
+
+func (x *ConfigureResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigureResponse.ProtoReflect.Descriptor instead.
+func (*ConfigureResponse) Descriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{3}
+}
+
+// Share is a directory of the host. In the root of the file system with the tag
+// "arcbox" it is the directory that is named by its index in the list.
+type Share struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absolute, on the host and in the guest.
+	Path          string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	ReadOnly      bool   `protobuf:"varint,2,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Share) Reset() {
+	*x = Share{}
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Share) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Share) ProtoMessage() {}
+
+func (x *Share) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Share.ProtoReflect.Descriptor instead.
+func (*Share) Descriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Share) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Share) GetReadOnly() bool {
+	if x != nil {
+		return x.ReadOnly
+	}
+	return false
+}
+
+// Proxy is as the guest is to use it; an empty string is not set.
+type Proxy struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Http          string                 `protobuf:"bytes,1,opt,name=http,proto3" json:"http,omitempty"`
+	Https         string                 `protobuf:"bytes,2,opt,name=https,proto3" json:"https,omitempty"`
+	None          string                 `protobuf:"bytes,3,opt,name=none,proto3" json:"none,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Proxy) Reset() {
+	*x = Proxy{}
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Proxy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Proxy) ProtoMessage() {}
+
+func (x *Proxy) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Proxy.ProtoReflect.Descriptor instead.
+func (*Proxy) Descriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Proxy) GetHttp() string {
+	if x != nil {
+		return x.Http
+	}
+	return ""
+}
+
+func (x *Proxy) GetHttps() string {
+	if x != nil {
+		return x.Https
+	}
+	return ""
+}
+
+func (x *Proxy) GetNone() string {
+	if x != nil {
+		return x.None
+	}
+	return ""
+}
+
+type GuestSocket struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Service string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	// In the guest.
+	Path          string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GuestSocket) Reset() {
+	*x = GuestSocket{}
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GuestSocket) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GuestSocket) ProtoMessage() {}
+
+func (x *GuestSocket) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GuestSocket.ProtoReflect.Descriptor instead.
+func (*GuestSocket) Descriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *GuestSocket) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *GuestSocket) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+type TouchRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Changes       []*PathChange          `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TouchRequest) Reset() {
+	*x = TouchRequest{}
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TouchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TouchRequest) ProtoMessage() {}
+
+func (x *TouchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TouchRequest.ProtoReflect.Descriptor instead.
+func (*TouchRequest) Descriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *TouchRequest) GetChanges() []*PathChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+type PathChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Path  string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// Gone; otherwise new or with another content.
+	Removed       bool `protobuf:"varint,2,opt,name=removed,proto3" json:"removed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PathChange) Reset() {
+	*x = PathChange{}
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PathChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PathChange) ProtoMessage() {}
+
+func (x *PathChange) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PathChange.ProtoReflect.Descriptor instead.
+func (*PathChange) Descriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PathChange) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *PathChange) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
+}
+
+type TouchResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TouchResponse) Reset() {
+	*x = TouchResponse{}
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TouchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TouchResponse) ProtoMessage() {}
+
+func (x *TouchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TouchResponse.ProtoReflect.Descriptor instead.
+func (*TouchResponse) Descriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{9}
+}
+
+type OfferSocketRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	HostPath      string                 `protobuf:"bytes,1,opt,name=host_path,json=hostPath,proto3" json:"host_path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OfferSocketRequest) Reset() {
+	*x = OfferSocketRequest{}
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OfferSocketRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OfferSocketRequest) ProtoMessage() {}
+
+func (x *OfferSocketRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OfferSocketRequest.ProtoReflect.Descriptor instead.
+func (*OfferSocketRequest) Descriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *OfferSocketRequest) GetHostPath() string {
+	if x != nil {
+		return x.HostPath
+	}
+	return ""
+}
+
+type OfferSocketResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	GuestPath     string                 `protobuf:"bytes,1,opt,name=guest_path,json=guestPath,proto3" json:"guest_path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OfferSocketResponse) Reset() {
+	*x = OfferSocketResponse{}
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OfferSocketResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OfferSocketResponse) ProtoMessage() {}
+
+func (x *OfferSocketResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OfferSocketResponse.ProtoReflect.Descriptor instead.
+func (*OfferSocketResponse) Descriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *OfferSocketResponse) GetGuestPath() string {
+	if x != nil {
+		return x.GuestPath
+	}
+	return ""
+}
+
+// SocketsRequest is what the host says: a connection that it will not make.
+type SocketsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refused       string                 `protobuf:"bytes,1,opt,name=refused,proto3" json:"refused,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SocketsRequest) Reset() {
+	*x = SocketsRequest{}
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SocketsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SocketsRequest) ProtoMessage() {}
+
+func (x *SocketsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SocketsRequest.ProtoReflect.Descriptor instead.
+func (*SocketsRequest) Descriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *SocketsRequest) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
+}
+
+func (x *SocketsRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// SocketsResponse is one connection to a socket in the guest.
+type SocketsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Never used again within one run of the guest.
+	Connection string `protobuf:"bytes,1,opt,name=connection,proto3" json:"connection,omitempty"`
+	// Types that are valid to be assigned to To:
+	//
+	//	*SocketsResponse_Service
+	//	*SocketsResponse_HostPath
+	To            isSocketsResponse_To `protobuf_oneof:"to"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SocketsResponse) Reset() {
+	*x = SocketsResponse{}
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SocketsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SocketsResponse) ProtoMessage() {}
+
+func (x *SocketsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SocketsResponse.ProtoReflect.Descriptor instead.
+func (*SocketsResponse) Descriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *SocketsResponse) GetConnection() string {
+	if x != nil {
+		return x.Connection
+	}
+	return ""
+}
+
+func (x *SocketsResponse) GetTo() isSocketsResponse_To {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *SocketsResponse) GetService() string {
+	if x != nil {
+		if x, ok := x.To.(*SocketsResponse_Service); ok {
+			return x.Service
+		}
+	}
+	return ""
+}
+
+func (x *SocketsResponse) GetHostPath() string {
+	if x != nil {
+		if x, ok := x.To.(*SocketsResponse_HostPath); ok {
+			return x.HostPath
+		}
+	}
+	return ""
+}
+
+type isSocketsResponse_To interface {
+	isSocketsResponse_To()
+}
+
+type SocketsResponse_Service struct {
+	Service string `protobuf:"bytes,2,opt,name=service,proto3,oneof"`
+}
+
+type SocketsResponse_HostPath struct {
+	HostPath string `protobuf:"bytes,3,opt,name=host_path,json=hostPath,proto3,oneof"`
+}
+
+func (*SocketsResponse_Service) isSocketsResponse_To() {}
+
+func (*SocketsResponse_HostPath) isSocketsResponse_To() {}
+
 type WatchRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -275,7 +926,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[2]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -287,7 +938,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[2]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -300,7 +951,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{2}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 type WatchResponse struct {
@@ -316,7 +967,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[3]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -328,7 +979,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[3]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -341,7 +992,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{3}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WatchResponse) GetEvent() isWatchResponse_Event {
@@ -403,7 +1054,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[4]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -415,7 +1066,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[4]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -428,7 +1079,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Status) GetServices() []*Service {
@@ -479,7 +1130,7 @@ type Service struct {
 
 func (x *Service) Reset() {
 	*x = Service{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[5]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -491,7 +1142,7 @@ func (x *Service) String() string {
 func (*Service) ProtoMessage() {}
 
 func (x *Service) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[5]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -504,7 +1155,7 @@ func (x *Service) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Service.ProtoReflect.Descriptor instead.
 func (*Service) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Service) GetName() string {
@@ -544,7 +1195,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[6]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -556,7 +1207,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[6]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -569,7 +1220,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Heartbeat) GetGuestTimeUnixNano() int64 {
@@ -590,7 +1241,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[7]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -602,7 +1253,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[7]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -615,7 +1266,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *LogsRequest) GetPositions() []*LogPosition {
@@ -635,7 +1286,7 @@ type LogPosition struct {
 
 func (x *LogPosition) Reset() {
 	*x = LogPosition{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[8]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -647,7 +1298,7 @@ func (x *LogPosition) String() string {
 func (*LogPosition) ProtoMessage() {}
 
 func (x *LogPosition) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[8]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -660,7 +1311,7 @@ func (x *LogPosition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogPosition.ProtoReflect.Descriptor instead.
 func (*LogPosition) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *LogPosition) GetComponent() string {
@@ -694,7 +1345,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[9]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -706,7 +1357,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[9]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -719,7 +1370,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *LogsResponse) GetComponent() string {
@@ -760,7 +1411,7 @@ type SetClockRequest struct {
 
 func (x *SetClockRequest) Reset() {
 	*x = SetClockRequest{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[10]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -772,7 +1423,7 @@ func (x *SetClockRequest) String() string {
 func (*SetClockRequest) ProtoMessage() {}
 
 func (x *SetClockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[10]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -785,7 +1436,7 @@ func (x *SetClockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetClockRequest.ProtoReflect.Descriptor instead.
 func (*SetClockRequest) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SetClockRequest) GetHostTimeUnixNano() int64 {
@@ -805,7 +1456,7 @@ type SetClockResponse struct {
 
 func (x *SetClockResponse) Reset() {
 	*x = SetClockResponse{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -817,7 +1468,7 @@ func (x *SetClockResponse) String() string {
 func (*SetClockResponse) ProtoMessage() {}
 
 func (x *SetClockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -830,7 +1481,7 @@ func (x *SetClockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetClockResponse.ProtoReflect.Descriptor instead.
 func (*SetClockResponse) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SetClockResponse) GetStepNanos() int64 {
@@ -850,7 +1501,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -862,7 +1513,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -875,7 +1526,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ShutdownRequest) GetGraceSeconds() uint32 {
@@ -894,7 +1545,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -906,7 +1557,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -919,7 +1570,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ShutdownResponse) GetAccepted() bool {
@@ -943,7 +1594,7 @@ type ForwardsRequest struct {
 
 func (x *ForwardsRequest) Reset() {
 	*x = ForwardsRequest{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -955,7 +1606,7 @@ func (x *ForwardsRequest) String() string {
 func (*ForwardsRequest) ProtoMessage() {}
 
 func (x *ForwardsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -968,7 +1619,7 @@ func (x *ForwardsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardsRequest.ProtoReflect.Descriptor instead.
 func (*ForwardsRequest) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ForwardsRequest) GetEvent() isForwardsRequest_Event {
@@ -1025,7 +1676,7 @@ type ForwardAnswer struct {
 
 func (x *ForwardAnswer) Reset() {
 	*x = ForwardAnswer{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1037,7 +1688,7 @@ func (x *ForwardAnswer) String() string {
 func (*ForwardAnswer) ProtoMessage() {}
 
 func (x *ForwardAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1050,7 +1701,7 @@ func (x *ForwardAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardAnswer.ProtoReflect.Descriptor instead.
 func (*ForwardAnswer) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ForwardAnswer) GetId() string {
@@ -1077,7 +1728,7 @@ type ForwardReleased struct {
 
 func (x *ForwardReleased) Reset() {
 	*x = ForwardReleased{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1089,7 +1740,7 @@ func (x *ForwardReleased) String() string {
 func (*ForwardReleased) ProtoMessage() {}
 
 func (x *ForwardReleased) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1102,7 +1753,7 @@ func (x *ForwardReleased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardReleased.ProtoReflect.Descriptor instead.
 func (*ForwardReleased) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ForwardReleased) GetId() string {
@@ -1128,7 +1779,7 @@ type ForwardsResponse struct {
 
 func (x *ForwardsResponse) Reset() {
 	*x = ForwardsResponse{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1140,7 +1791,7 @@ func (x *ForwardsResponse) String() string {
 func (*ForwardsResponse) ProtoMessage() {}
 
 func (x *ForwardsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1153,7 +1804,7 @@ func (x *ForwardsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardsResponse.ProtoReflect.Descriptor instead.
 func (*ForwardsResponse) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ForwardsResponse) GetEvent() isForwardsResponse_Event {
@@ -1241,7 +1892,7 @@ type ForwardSnapshot struct {
 
 func (x *ForwardSnapshot) Reset() {
 	*x = ForwardSnapshot{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1253,7 +1904,7 @@ func (x *ForwardSnapshot) String() string {
 func (*ForwardSnapshot) ProtoMessage() {}
 
 func (x *ForwardSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1266,7 +1917,7 @@ func (x *ForwardSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardSnapshot.ProtoReflect.Descriptor instead.
 func (*ForwardSnapshot) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ForwardSnapshot) GetLeases() []*ForwardLease {
@@ -1294,7 +1945,7 @@ type ForwardLease struct {
 
 func (x *ForwardLease) Reset() {
 	*x = ForwardLease{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1306,7 +1957,7 @@ func (x *ForwardLease) String() string {
 func (*ForwardLease) ProtoMessage() {}
 
 func (x *ForwardLease) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1319,7 +1970,7 @@ func (x *ForwardLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardLease.ProtoReflect.Descriptor instead.
 func (*ForwardLease) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ForwardLease) GetId() string {
@@ -1373,7 +2024,7 @@ type ForwardRelease struct {
 
 func (x *ForwardRelease) Reset() {
 	*x = ForwardRelease{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +2036,7 @@ func (x *ForwardRelease) String() string {
 func (*ForwardRelease) ProtoMessage() {}
 
 func (x *ForwardRelease) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +2049,7 @@ func (x *ForwardRelease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardRelease.ProtoReflect.Descriptor instead.
 func (*ForwardRelease) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ForwardRelease) GetId() string {
@@ -1419,7 +2070,7 @@ type GuestListeners struct {
 
 func (x *GuestListeners) Reset() {
 	*x = GuestListeners{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1431,7 +2082,7 @@ func (x *GuestListeners) String() string {
 func (*GuestListeners) ProtoMessage() {}
 
 func (x *GuestListeners) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1444,7 +2095,7 @@ func (x *GuestListeners) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuestListeners.ProtoReflect.Descriptor instead.
 func (*GuestListeners) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GuestListeners) GetListeners() []*GuestListener {
@@ -1470,7 +2121,7 @@ type GuestListener struct {
 
 func (x *GuestListener) Reset() {
 	*x = GuestListener{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1482,7 +2133,7 @@ func (x *GuestListener) String() string {
 func (*GuestListener) ProtoMessage() {}
 
 func (x *GuestListener) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1495,7 +2146,7 @@ func (x *GuestListener) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuestListener.ProtoReflect.Descriptor instead.
 func (*GuestListener) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GuestListener) GetContainer() string {
@@ -1547,7 +2198,46 @@ const file_arcbox_agent_v1_agent_proto_rawDesc = "" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x14\n" +
 	"\x05build\x18\x03 \x01(\tR\x05build\x12\x17\n" +
 	"\aboot_id\x18\x04 \x01(\tR\x06bootId\x12\x16\n" +
-	"\x06kernel\x18\x05 \x01(\tR\x06kernel\"\x0e\n" +
+	"\x06kernel\x18\x05 \x01(\tR\x06kernel\"\xe9\x01\n" +
+	"\x10ConfigureRequest\x12.\n" +
+	"\x06shares\x18\x01 \x03(\v2\x16.arcbox.agent.v1.ShareR\x06shares\x12,\n" +
+	"\x05proxy\x18\x02 \x01(\v2\x16.arcbox.agent.v1.ProxyR\x05proxy\x12\"\n" +
+	"\fcertificates\x18\x03 \x01(\fR\fcertificates\x12\x1b\n" +
+	"\ttime_zone\x18\x04 \x01(\fR\btimeZone\x126\n" +
+	"\asockets\x18\x05 \x03(\v2\x1c.arcbox.agent.v1.GuestSocketR\asockets\"\x13\n" +
+	"\x11ConfigureResponse\"8\n" +
+	"\x05Share\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1b\n" +
+	"\tread_only\x18\x02 \x01(\bR\breadOnly\"E\n" +
+	"\x05Proxy\x12\x12\n" +
+	"\x04http\x18\x01 \x01(\tR\x04http\x12\x14\n" +
+	"\x05https\x18\x02 \x01(\tR\x05https\x12\x12\n" +
+	"\x04none\x18\x03 \x01(\tR\x04none\";\n" +
+	"\vGuestSocket\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\"E\n" +
+	"\fTouchRequest\x125\n" +
+	"\achanges\x18\x01 \x03(\v2\x1b.arcbox.agent.v1.PathChangeR\achanges\":\n" +
+	"\n" +
+	"PathChange\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x18\n" +
+	"\aremoved\x18\x02 \x01(\bR\aremoved\"\x0f\n" +
+	"\rTouchResponse\"1\n" +
+	"\x12OfferSocketRequest\x12\x1b\n" +
+	"\thost_path\x18\x01 \x01(\tR\bhostPath\"4\n" +
+	"\x13OfferSocketResponse\x12\x1d\n" +
+	"\n" +
+	"guest_path\x18\x01 \x01(\tR\tguestPath\"B\n" +
+	"\x0eSocketsRequest\x12\x18\n" +
+	"\arefused\x18\x01 \x01(\tR\arefused\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"r\n" +
+	"\x0fSocketsResponse\x12\x1e\n" +
+	"\n" +
+	"connection\x18\x01 \x01(\tR\n" +
+	"connection\x12\x1a\n" +
+	"\aservice\x18\x02 \x01(\tH\x00R\aservice\x12\x1d\n" +
+	"\thost_path\x18\x03 \x01(\tH\x00R\bhostPathB\x04\n" +
+	"\x02to\"\x0e\n" +
 	"\fWatchRequest\"\x87\x01\n" +
 	"\rWatchResponse\x121\n" +
 	"\x06status\x18\x01 \x01(\v2\x17.arcbox.agent.v1.StatusH\x00R\x06status\x12:\n" +
@@ -1630,9 +2320,13 @@ const file_arcbox_agent_v1_agent_proto_rawDesc = "" +
 	"\x0fForwardProtocol\x12 \n" +
 	"\x1cFORWARD_PROTOCOL_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14FORWARD_PROTOCOL_TCP\x10\x01\x12\x18\n" +
-	"\x14FORWARD_PROTOCOL_UDP\x10\x022\xde\x03\n" +
+	"\x14FORWARD_PROTOCOL_UDP\x10\x022\xa6\x06\n" +
 	"\fAgentService\x12F\n" +
-	"\x05Hello\x12\x1d.arcbox.agent.v1.HelloRequest\x1a\x1e.arcbox.agent.v1.HelloResponse\x12H\n" +
+	"\x05Hello\x12\x1d.arcbox.agent.v1.HelloRequest\x1a\x1e.arcbox.agent.v1.HelloResponse\x12R\n" +
+	"\tConfigure\x12!.arcbox.agent.v1.ConfigureRequest\x1a\".arcbox.agent.v1.ConfigureResponse\x12F\n" +
+	"\x05Touch\x12\x1d.arcbox.agent.v1.TouchRequest\x1a\x1e.arcbox.agent.v1.TouchResponse\x12X\n" +
+	"\vOfferSocket\x12#.arcbox.agent.v1.OfferSocketRequest\x1a$.arcbox.agent.v1.OfferSocketResponse\x12P\n" +
+	"\aSockets\x12\x1f.arcbox.agent.v1.SocketsRequest\x1a .arcbox.agent.v1.SocketsResponse(\x010\x01\x12H\n" +
 	"\x05Watch\x12\x1d.arcbox.agent.v1.WatchRequest\x1a\x1e.arcbox.agent.v1.WatchResponse0\x01\x12E\n" +
 	"\x04Logs\x12\x1c.arcbox.agent.v1.LogsRequest\x1a\x1d.arcbox.agent.v1.LogsResponse0\x01\x12O\n" +
 	"\bSetClock\x12 .arcbox.agent.v1.SetClockRequest\x1a!.arcbox.agent.v1.SetClockResponse\x12S\n" +
@@ -1652,67 +2346,91 @@ func file_arcbox_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_arcbox_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_arcbox_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_arcbox_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_arcbox_agent_v1_agent_proto_goTypes = []any{
-	(ServiceState)(0),        // 0: arcbox.agent.v1.ServiceState
-	(ForwardProtocol)(0),     // 1: arcbox.agent.v1.ForwardProtocol
-	(*HelloRequest)(nil),     // 2: arcbox.agent.v1.HelloRequest
-	(*HelloResponse)(nil),    // 3: arcbox.agent.v1.HelloResponse
-	(*WatchRequest)(nil),     // 4: arcbox.agent.v1.WatchRequest
-	(*WatchResponse)(nil),    // 5: arcbox.agent.v1.WatchResponse
-	(*Status)(nil),           // 6: arcbox.agent.v1.Status
-	(*Service)(nil),          // 7: arcbox.agent.v1.Service
-	(*Heartbeat)(nil),        // 8: arcbox.agent.v1.Heartbeat
-	(*LogsRequest)(nil),      // 9: arcbox.agent.v1.LogsRequest
-	(*LogPosition)(nil),      // 10: arcbox.agent.v1.LogPosition
-	(*LogsResponse)(nil),     // 11: arcbox.agent.v1.LogsResponse
-	(*SetClockRequest)(nil),  // 12: arcbox.agent.v1.SetClockRequest
-	(*SetClockResponse)(nil), // 13: arcbox.agent.v1.SetClockResponse
-	(*ShutdownRequest)(nil),  // 14: arcbox.agent.v1.ShutdownRequest
-	(*ShutdownResponse)(nil), // 15: arcbox.agent.v1.ShutdownResponse
-	(*ForwardsRequest)(nil),  // 16: arcbox.agent.v1.ForwardsRequest
-	(*ForwardAnswer)(nil),    // 17: arcbox.agent.v1.ForwardAnswer
-	(*ForwardReleased)(nil),  // 18: arcbox.agent.v1.ForwardReleased
-	(*ForwardsResponse)(nil), // 19: arcbox.agent.v1.ForwardsResponse
-	(*ForwardSnapshot)(nil),  // 20: arcbox.agent.v1.ForwardSnapshot
-	(*ForwardLease)(nil),     // 21: arcbox.agent.v1.ForwardLease
-	(*ForwardRelease)(nil),   // 22: arcbox.agent.v1.ForwardRelease
-	(*GuestListeners)(nil),   // 23: arcbox.agent.v1.GuestListeners
-	(*GuestListener)(nil),    // 24: arcbox.agent.v1.GuestListener
+	(ServiceState)(0),           // 0: arcbox.agent.v1.ServiceState
+	(ForwardProtocol)(0),        // 1: arcbox.agent.v1.ForwardProtocol
+	(*HelloRequest)(nil),        // 2: arcbox.agent.v1.HelloRequest
+	(*HelloResponse)(nil),       // 3: arcbox.agent.v1.HelloResponse
+	(*ConfigureRequest)(nil),    // 4: arcbox.agent.v1.ConfigureRequest
+	(*ConfigureResponse)(nil),   // 5: arcbox.agent.v1.ConfigureResponse
+	(*Share)(nil),               // 6: arcbox.agent.v1.Share
+	(*Proxy)(nil),               // 7: arcbox.agent.v1.Proxy
+	(*GuestSocket)(nil),         // 8: arcbox.agent.v1.GuestSocket
+	(*TouchRequest)(nil),        // 9: arcbox.agent.v1.TouchRequest
+	(*PathChange)(nil),          // 10: arcbox.agent.v1.PathChange
+	(*TouchResponse)(nil),       // 11: arcbox.agent.v1.TouchResponse
+	(*OfferSocketRequest)(nil),  // 12: arcbox.agent.v1.OfferSocketRequest
+	(*OfferSocketResponse)(nil), // 13: arcbox.agent.v1.OfferSocketResponse
+	(*SocketsRequest)(nil),      // 14: arcbox.agent.v1.SocketsRequest
+	(*SocketsResponse)(nil),     // 15: arcbox.agent.v1.SocketsResponse
+	(*WatchRequest)(nil),        // 16: arcbox.agent.v1.WatchRequest
+	(*WatchResponse)(nil),       // 17: arcbox.agent.v1.WatchResponse
+	(*Status)(nil),              // 18: arcbox.agent.v1.Status
+	(*Service)(nil),             // 19: arcbox.agent.v1.Service
+	(*Heartbeat)(nil),           // 20: arcbox.agent.v1.Heartbeat
+	(*LogsRequest)(nil),         // 21: arcbox.agent.v1.LogsRequest
+	(*LogPosition)(nil),         // 22: arcbox.agent.v1.LogPosition
+	(*LogsResponse)(nil),        // 23: arcbox.agent.v1.LogsResponse
+	(*SetClockRequest)(nil),     // 24: arcbox.agent.v1.SetClockRequest
+	(*SetClockResponse)(nil),    // 25: arcbox.agent.v1.SetClockResponse
+	(*ShutdownRequest)(nil),     // 26: arcbox.agent.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),    // 27: arcbox.agent.v1.ShutdownResponse
+	(*ForwardsRequest)(nil),     // 28: arcbox.agent.v1.ForwardsRequest
+	(*ForwardAnswer)(nil),       // 29: arcbox.agent.v1.ForwardAnswer
+	(*ForwardReleased)(nil),     // 30: arcbox.agent.v1.ForwardReleased
+	(*ForwardsResponse)(nil),    // 31: arcbox.agent.v1.ForwardsResponse
+	(*ForwardSnapshot)(nil),     // 32: arcbox.agent.v1.ForwardSnapshot
+	(*ForwardLease)(nil),        // 33: arcbox.agent.v1.ForwardLease
+	(*ForwardRelease)(nil),      // 34: arcbox.agent.v1.ForwardRelease
+	(*GuestListeners)(nil),      // 35: arcbox.agent.v1.GuestListeners
+	(*GuestListener)(nil),       // 36: arcbox.agent.v1.GuestListener
 }
 var file_arcbox_agent_v1_agent_proto_depIdxs = []int32{
-	6,  // 0: arcbox.agent.v1.WatchResponse.status:type_name -> arcbox.agent.v1.Status
-	8,  // 1: arcbox.agent.v1.WatchResponse.heartbeat:type_name -> arcbox.agent.v1.Heartbeat
-	7,  // 2: arcbox.agent.v1.Status.services:type_name -> arcbox.agent.v1.Service
-	0,  // 3: arcbox.agent.v1.Service.state:type_name -> arcbox.agent.v1.ServiceState
-	10, // 4: arcbox.agent.v1.LogsRequest.positions:type_name -> arcbox.agent.v1.LogPosition
-	17, // 5: arcbox.agent.v1.ForwardsRequest.answer:type_name -> arcbox.agent.v1.ForwardAnswer
-	18, // 6: arcbox.agent.v1.ForwardsRequest.released:type_name -> arcbox.agent.v1.ForwardReleased
-	20, // 7: arcbox.agent.v1.ForwardsResponse.snapshot:type_name -> arcbox.agent.v1.ForwardSnapshot
-	21, // 8: arcbox.agent.v1.ForwardsResponse.bind:type_name -> arcbox.agent.v1.ForwardLease
-	22, // 9: arcbox.agent.v1.ForwardsResponse.release:type_name -> arcbox.agent.v1.ForwardRelease
-	23, // 10: arcbox.agent.v1.ForwardsResponse.listeners:type_name -> arcbox.agent.v1.GuestListeners
-	21, // 11: arcbox.agent.v1.ForwardSnapshot.leases:type_name -> arcbox.agent.v1.ForwardLease
-	1,  // 12: arcbox.agent.v1.ForwardLease.protocol:type_name -> arcbox.agent.v1.ForwardProtocol
-	24, // 13: arcbox.agent.v1.GuestListeners.listeners:type_name -> arcbox.agent.v1.GuestListener
-	1,  // 14: arcbox.agent.v1.GuestListener.protocol:type_name -> arcbox.agent.v1.ForwardProtocol
-	2,  // 15: arcbox.agent.v1.AgentService.Hello:input_type -> arcbox.agent.v1.HelloRequest
-	4,  // 16: arcbox.agent.v1.AgentService.Watch:input_type -> arcbox.agent.v1.WatchRequest
-	9,  // 17: arcbox.agent.v1.AgentService.Logs:input_type -> arcbox.agent.v1.LogsRequest
-	12, // 18: arcbox.agent.v1.AgentService.SetClock:input_type -> arcbox.agent.v1.SetClockRequest
-	16, // 19: arcbox.agent.v1.AgentService.Forwards:input_type -> arcbox.agent.v1.ForwardsRequest
-	14, // 20: arcbox.agent.v1.AgentService.Shutdown:input_type -> arcbox.agent.v1.ShutdownRequest
-	3,  // 21: arcbox.agent.v1.AgentService.Hello:output_type -> arcbox.agent.v1.HelloResponse
-	5,  // 22: arcbox.agent.v1.AgentService.Watch:output_type -> arcbox.agent.v1.WatchResponse
-	11, // 23: arcbox.agent.v1.AgentService.Logs:output_type -> arcbox.agent.v1.LogsResponse
-	13, // 24: arcbox.agent.v1.AgentService.SetClock:output_type -> arcbox.agent.v1.SetClockResponse
-	19, // 25: arcbox.agent.v1.AgentService.Forwards:output_type -> arcbox.agent.v1.ForwardsResponse
-	15, // 26: arcbox.agent.v1.AgentService.Shutdown:output_type -> arcbox.agent.v1.ShutdownResponse
-	21, // [21:27] is the sub-list for method output_type
-	15, // [15:21] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	6,  // 0: arcbox.agent.v1.ConfigureRequest.shares:type_name -> arcbox.agent.v1.Share
+	7,  // 1: arcbox.agent.v1.ConfigureRequest.proxy:type_name -> arcbox.agent.v1.Proxy
+	8,  // 2: arcbox.agent.v1.ConfigureRequest.sockets:type_name -> arcbox.agent.v1.GuestSocket
+	10, // 3: arcbox.agent.v1.TouchRequest.changes:type_name -> arcbox.agent.v1.PathChange
+	18, // 4: arcbox.agent.v1.WatchResponse.status:type_name -> arcbox.agent.v1.Status
+	20, // 5: arcbox.agent.v1.WatchResponse.heartbeat:type_name -> arcbox.agent.v1.Heartbeat
+	19, // 6: arcbox.agent.v1.Status.services:type_name -> arcbox.agent.v1.Service
+	0,  // 7: arcbox.agent.v1.Service.state:type_name -> arcbox.agent.v1.ServiceState
+	22, // 8: arcbox.agent.v1.LogsRequest.positions:type_name -> arcbox.agent.v1.LogPosition
+	29, // 9: arcbox.agent.v1.ForwardsRequest.answer:type_name -> arcbox.agent.v1.ForwardAnswer
+	30, // 10: arcbox.agent.v1.ForwardsRequest.released:type_name -> arcbox.agent.v1.ForwardReleased
+	32, // 11: arcbox.agent.v1.ForwardsResponse.snapshot:type_name -> arcbox.agent.v1.ForwardSnapshot
+	33, // 12: arcbox.agent.v1.ForwardsResponse.bind:type_name -> arcbox.agent.v1.ForwardLease
+	34, // 13: arcbox.agent.v1.ForwardsResponse.release:type_name -> arcbox.agent.v1.ForwardRelease
+	35, // 14: arcbox.agent.v1.ForwardsResponse.listeners:type_name -> arcbox.agent.v1.GuestListeners
+	33, // 15: arcbox.agent.v1.ForwardSnapshot.leases:type_name -> arcbox.agent.v1.ForwardLease
+	1,  // 16: arcbox.agent.v1.ForwardLease.protocol:type_name -> arcbox.agent.v1.ForwardProtocol
+	36, // 17: arcbox.agent.v1.GuestListeners.listeners:type_name -> arcbox.agent.v1.GuestListener
+	1,  // 18: arcbox.agent.v1.GuestListener.protocol:type_name -> arcbox.agent.v1.ForwardProtocol
+	2,  // 19: arcbox.agent.v1.AgentService.Hello:input_type -> arcbox.agent.v1.HelloRequest
+	4,  // 20: arcbox.agent.v1.AgentService.Configure:input_type -> arcbox.agent.v1.ConfigureRequest
+	9,  // 21: arcbox.agent.v1.AgentService.Touch:input_type -> arcbox.agent.v1.TouchRequest
+	12, // 22: arcbox.agent.v1.AgentService.OfferSocket:input_type -> arcbox.agent.v1.OfferSocketRequest
+	14, // 23: arcbox.agent.v1.AgentService.Sockets:input_type -> arcbox.agent.v1.SocketsRequest
+	16, // 24: arcbox.agent.v1.AgentService.Watch:input_type -> arcbox.agent.v1.WatchRequest
+	21, // 25: arcbox.agent.v1.AgentService.Logs:input_type -> arcbox.agent.v1.LogsRequest
+	24, // 26: arcbox.agent.v1.AgentService.SetClock:input_type -> arcbox.agent.v1.SetClockRequest
+	28, // 27: arcbox.agent.v1.AgentService.Forwards:input_type -> arcbox.agent.v1.ForwardsRequest
+	26, // 28: arcbox.agent.v1.AgentService.Shutdown:input_type -> arcbox.agent.v1.ShutdownRequest
+	3,  // 29: arcbox.agent.v1.AgentService.Hello:output_type -> arcbox.agent.v1.HelloResponse
+	5,  // 30: arcbox.agent.v1.AgentService.Configure:output_type -> arcbox.agent.v1.ConfigureResponse
+	11, // 31: arcbox.agent.v1.AgentService.Touch:output_type -> arcbox.agent.v1.TouchResponse
+	13, // 32: arcbox.agent.v1.AgentService.OfferSocket:output_type -> arcbox.agent.v1.OfferSocketResponse
+	15, // 33: arcbox.agent.v1.AgentService.Sockets:output_type -> arcbox.agent.v1.SocketsResponse
+	17, // 34: arcbox.agent.v1.AgentService.Watch:output_type -> arcbox.agent.v1.WatchResponse
+	23, // 35: arcbox.agent.v1.AgentService.Logs:output_type -> arcbox.agent.v1.LogsResponse
+	25, // 36: arcbox.agent.v1.AgentService.SetClock:output_type -> arcbox.agent.v1.SetClockResponse
+	31, // 37: arcbox.agent.v1.AgentService.Forwards:output_type -> arcbox.agent.v1.ForwardsResponse
+	27, // 38: arcbox.agent.v1.AgentService.Shutdown:output_type -> arcbox.agent.v1.ShutdownResponse
+	29, // [29:39] is the sub-list for method output_type
+	19, // [19:29] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_arcbox_agent_v1_agent_proto_init() }
@@ -1720,15 +2438,19 @@ func file_arcbox_agent_v1_agent_proto_init() {
 	if File_arcbox_agent_v1_agent_proto != nil {
 		return
 	}
-	file_arcbox_agent_v1_agent_proto_msgTypes[3].OneofWrappers = []any{
+	file_arcbox_agent_v1_agent_proto_msgTypes[13].OneofWrappers = []any{
+		(*SocketsResponse_Service)(nil),
+		(*SocketsResponse_HostPath)(nil),
+	}
+	file_arcbox_agent_v1_agent_proto_msgTypes[15].OneofWrappers = []any{
 		(*WatchResponse_Status)(nil),
 		(*WatchResponse_Heartbeat)(nil),
 	}
-	file_arcbox_agent_v1_agent_proto_msgTypes[14].OneofWrappers = []any{
+	file_arcbox_agent_v1_agent_proto_msgTypes[26].OneofWrappers = []any{
 		(*ForwardsRequest_Answer)(nil),
 		(*ForwardsRequest_Released)(nil),
 	}
-	file_arcbox_agent_v1_agent_proto_msgTypes[17].OneofWrappers = []any{
+	file_arcbox_agent_v1_agent_proto_msgTypes[29].OneofWrappers = []any{
 		(*ForwardsResponse_Snapshot)(nil),
 		(*ForwardsResponse_Bind)(nil),
 		(*ForwardsResponse_Release)(nil),
@@ -1740,7 +2462,7 @@ func file_arcbox_agent_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_arcbox_agent_v1_agent_proto_rawDesc), len(file_arcbox_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   23,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,12 +21,16 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AgentService_Hello_FullMethodName    = "/arcbox.agent.v1.AgentService/Hello"
-	AgentService_Watch_FullMethodName    = "/arcbox.agent.v1.AgentService/Watch"
-	AgentService_Logs_FullMethodName     = "/arcbox.agent.v1.AgentService/Logs"
-	AgentService_SetClock_FullMethodName = "/arcbox.agent.v1.AgentService/SetClock"
-	AgentService_Forwards_FullMethodName = "/arcbox.agent.v1.AgentService/Forwards"
-	AgentService_Shutdown_FullMethodName = "/arcbox.agent.v1.AgentService/Shutdown"
+	AgentService_Hello_FullMethodName       = "/arcbox.agent.v1.AgentService/Hello"
+	AgentService_Configure_FullMethodName   = "/arcbox.agent.v1.AgentService/Configure"
+	AgentService_Touch_FullMethodName       = "/arcbox.agent.v1.AgentService/Touch"
+	AgentService_OfferSocket_FullMethodName = "/arcbox.agent.v1.AgentService/OfferSocket"
+	AgentService_Sockets_FullMethodName     = "/arcbox.agent.v1.AgentService/Sockets"
+	AgentService_Watch_FullMethodName       = "/arcbox.agent.v1.AgentService/Watch"
+	AgentService_Logs_FullMethodName        = "/arcbox.agent.v1.AgentService/Logs"
+	AgentService_SetClock_FullMethodName    = "/arcbox.agent.v1.AgentService/SetClock"
+	AgentService_Forwards_FullMethodName    = "/arcbox.agent.v1.AgentService/Forwards"
+	AgentService_Shutdown_FullMethodName    = "/arcbox.agent.v1.AgentService/Shutdown"
 )
 
 // AgentServiceClient is the client API for AgentService service.
@@ -40,6 +44,19 @@ type AgentServiceClient interface {
 	// is, so that the host can say which side has to be updated, and takes the
 	// host's time.
 	Hello(ctx context.Context, in *HelloRequest, opts ...grpc.CallOption) (*HelloResponse, error)
+	// Configure tells the guest of the host; its engine starts after the first.
+	// Every call replaces all that was said before.
+	Configure(ctx context.Context, in *ConfigureRequest, opts ...grpc.CallOption) (*ConfigureResponse, error)
+	// Touch makes programs in the guest that watch files of shares see what has
+	// changed on the host.
+	Touch(ctx context.Context, in *TouchRequest, opts ...grpc.CallOption) (*TouchResponse, error)
+	// OfferSocket makes a Unix socket in the guest for one of the host, which
+	// lasts as long as the data disk.
+	OfferSocket(ctx context.Context, in *OfferSocketRequest, opts ...grpc.CallOption) (*OfferSocketResponse, error)
+	// Sockets tells the host of connections to the guest's sockets that lead to
+	// the host. The host connects to the stream port with the network "accept" and
+	// the connection's id as address, or refuses.
+	Sockets(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SocketsRequest, SocketsResponse], error)
 	// Watch pushes the status at once and whenever it changes, and a heartbeat
 	// every two seconds. It ends when the guest has stopped its services.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
@@ -77,9 +94,52 @@ func (c *agentServiceClient) Hello(ctx context.Context, in *HelloRequest, opts .
 	return out, nil
 }
 
+func (c *agentServiceClient) Configure(ctx context.Context, in *ConfigureRequest, opts ...grpc.CallOption) (*ConfigureResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConfigureResponse)
+	err := c.cc.Invoke(ctx, AgentService_Configure_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) Touch(ctx context.Context, in *TouchRequest, opts ...grpc.CallOption) (*TouchResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TouchResponse)
+	err := c.cc.Invoke(ctx, AgentService_Touch_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) OfferSocket(ctx context.Context, in *OfferSocketRequest, opts ...grpc.CallOption) (*OfferSocketResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(OfferSocketResponse)
+	err := c.cc.Invoke(ctx, AgentService_OfferSocket_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) Sockets(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SocketsRequest, SocketsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AgentService_ServiceDesc.Streams[0], AgentService_Sockets_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[SocketsRequest, SocketsResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AgentService_SocketsClient = grpc.BidiStreamingClient[SocketsRequest, SocketsResponse]
+
 func (c *agentServiceClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &AgentService_ServiceDesc.Streams[0], AgentService_Watch_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &AgentService_ServiceDesc.Streams[1], AgentService_Watch_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +158,7 @@ type AgentService_WatchClient = grpc.ServerStreamingClient[WatchResponse]
 
 func (c *agentServiceClient) Logs(ctx context.Context, in *LogsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LogsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &AgentService_ServiceDesc.Streams[1], AgentService_Logs_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &AgentService_ServiceDesc.Streams[2], AgentService_Logs_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +187,7 @@ func (c *agentServiceClient) SetClock(ctx context.Context, in *SetClockRequest, 
 
 func (c *agentServiceClient) Forwards(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ForwardsRequest, ForwardsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &AgentService_ServiceDesc.Streams[2], AgentService_Forwards_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &AgentService_ServiceDesc.Streams[3], AgentService_Forwards_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -159,6 +219,19 @@ type AgentServiceServer interface {
 	// is, so that the host can say which side has to be updated, and takes the
 	// host's time.
 	Hello(context.Context, *HelloRequest) (*HelloResponse, error)
+	// Configure tells the guest of the host; its engine starts after the first.
+	// Every call replaces all that was said before.
+	Configure(context.Context, *ConfigureRequest) (*ConfigureResponse, error)
+	// Touch makes programs in the guest that watch files of shares see what has
+	// changed on the host.
+	Touch(context.Context, *TouchRequest) (*TouchResponse, error)
+	// OfferSocket makes a Unix socket in the guest for one of the host, which
+	// lasts as long as the data disk.
+	OfferSocket(context.Context, *OfferSocketRequest) (*OfferSocketResponse, error)
+	// Sockets tells the host of connections to the guest's sockets that lead to
+	// the host. The host connects to the stream port with the network "accept" and
+	// the connection's id as address, or refuses.
+	Sockets(grpc.BidiStreamingServer[SocketsRequest, SocketsResponse]) error
 	// Watch pushes the status at once and whenever it changes, and a heartbeat
 	// every two seconds. It ends when the guest has stopped its services.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
@@ -188,6 +261,18 @@ type UnimplementedAgentServiceServer struct{}
 
 func (UnimplementedAgentServiceServer) Hello(context.Context, *HelloRequest) (*HelloResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Hello not implemented")
+}
+func (UnimplementedAgentServiceServer) Configure(context.Context, *ConfigureRequest) (*ConfigureResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Configure not implemented")
+}
+func (UnimplementedAgentServiceServer) Touch(context.Context, *TouchRequest) (*TouchResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Touch not implemented")
+}
+func (UnimplementedAgentServiceServer) OfferSocket(context.Context, *OfferSocketRequest) (*OfferSocketResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method OfferSocket not implemented")
+}
+func (UnimplementedAgentServiceServer) Sockets(grpc.BidiStreamingServer[SocketsRequest, SocketsResponse]) error {
+	return status.Error(codes.Unimplemented, "method Sockets not implemented")
 }
 func (UnimplementedAgentServiceServer) Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error {
 	return status.Error(codes.Unimplemented, "method Watch not implemented")
@@ -242,6 +327,67 @@ func _AgentService_Hello_Handler(srv interface{}, ctx context.Context, dec func(
 	}
 	return interceptor(ctx, in, info, handler)
 }
+
+func _AgentService_Configure_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConfigureRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).Configure(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_Configure_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).Configure(ctx, req.(*ConfigureRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_Touch_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TouchRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).Touch(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_Touch_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).Touch(ctx, req.(*TouchRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_OfferSocket_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(OfferSocketRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).OfferSocket(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_OfferSocket_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).OfferSocket(ctx, req.(*OfferSocketRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_Sockets_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(AgentServiceServer).Sockets(&grpc.GenericServerStream[SocketsRequest, SocketsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AgentService_SocketsServer = grpc.BidiStreamingServer[SocketsRequest, SocketsResponse]
 
 func _AgentService_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(WatchRequest)
@@ -320,6 +466,18 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _AgentService_Hello_Handler,
 		},
 		{
+			MethodName: "Configure",
+			Handler:    _AgentService_Configure_Handler,
+		},
+		{
+			MethodName: "Touch",
+			Handler:    _AgentService_Touch_Handler,
+		},
+		{
+			MethodName: "OfferSocket",
+			Handler:    _AgentService_OfferSocket_Handler,
+		},
+		{
 			MethodName: "SetClock",
 			Handler:    _AgentService_SetClock_Handler,
 		},
@@ -329,6 +487,12 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Sockets",
+			Handler:       _AgentService_Sockets_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
 		{
 			StreamName:    "Watch",
 			Handler:       _AgentService_Watch_Handler,
