@@ -39,3 +39,9 @@ type PathChange struct {
 	// content.
 	Removed bool
 }
+
+// TouchUID is the file-system user id of the guest's agent when it only wants
+// watchers in the guest to see a change of the host: a request with it changes
+// nothing on the host, however it is answered. No distribution gives this id to
+// anybody ("arcb" in ASCII).
+const TouchUID uint32 = 0x61726362
