@@ -2,7 +2,6 @@ package port
 
 import (
 	"context"
-	"net"
 )
 
 // SocketSource is implemented by sessions with agents that have Unix sockets in
@@ -20,7 +19,7 @@ type SocketSource interface {
 // trusted: the handler decides what it may reach.
 type SocketHandler interface {
 	// DialService connects to the service of a domain.GuestSocket.
-	DialService(ctx context.Context, service string) (net.Conn, error)
+	DialService(ctx context.Context, service string) (Stream, error)
 	// DialPath connects to a Unix socket of the host.
-	DialPath(ctx context.Context, path string) (net.Conn, error)
+	DialPath(ctx context.Context, path string) (Stream, error)
 }

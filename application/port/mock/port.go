@@ -1562,10 +1562,10 @@ func (m *MockSocketHandler) EXPECT() *MockSocketHandlerMockRecorder {
 }
 
 // DialPath mocks base method.
-func (m *MockSocketHandler) DialPath(arg0 context.Context, arg1 string) (net.Conn, error) {
+func (m *MockSocketHandler) DialPath(arg0 context.Context, arg1 string) (port.Stream, error) {
 	m.ctrl.T.Helper()
 	ret := m.ctrl.Call(m, "DialPath", arg0, arg1)
-	ret0, _ := ret[0].(net.Conn)
+	ret0, _ := ret[0].(port.Stream)
 	ret1, _ := ret[1].(error)
 	return ret0, ret1
 }
@@ -1577,10 +1577,10 @@ func (mr *MockSocketHandlerMockRecorder) DialPath(arg0, arg1 interface{}) *gomoc
 }
 
 // DialService mocks base method.
-func (m *MockSocketHandler) DialService(arg0 context.Context, arg1 string) (net.Conn, error) {
+func (m *MockSocketHandler) DialService(arg0 context.Context, arg1 string) (port.Stream, error) {
 	m.ctrl.T.Helper()
 	ret := m.ctrl.Call(m, "DialService", arg0, arg1)
-	ret0, _ := ret[0].(net.Conn)
+	ret0, _ := ret[0].(port.Stream)
 	ret1, _ := ret[1].(error)
 	return ret0, ret1
 }
