@@ -31,6 +31,7 @@ type Config struct {
 	DataDir   string          `koanf:"data_dir"`
 	VM        VMConfig        `koanf:"vm"`
 	Network   NetworkConfig   `koanf:"network"`
+	Proxy     ProxyConfig     `koanf:"proxy"`
 	Docker    DockerConfig    `koanf:"docker"`
 	Container ContainerConfig `koanf:"container"`
 	Assets    AssetsConfig    `koanf:"assets"`
@@ -43,6 +44,8 @@ type VMConfig struct {
 	MemoryMB   uint64 `koanf:"memory_mb"` // 0: half of the host's, 512 to 16384
 	DiskGB     uint64 `koanf:"disk_gb"`
 	KernelPath string `koanf:"kernel_path"`
+	// Mounts are the directories of the host that the guest has: "PATH[:ro|:rw]".
+	Mounts []string `koanf:"mounts"`
 	// Boot is eager (with the daemon) or on_demand (with the first request).
 	Boot           string        `koanf:"boot"`
 	Accelerator    string        `koanf:"accelerator"`
@@ -50,6 +53,8 @@ type VMConfig struct {
 	StartupTimeout time.Duration `koanf:"startup_timeout"`
 	IdleTimeout    time.Duration `koanf:"idle_timeout"`
 	StopTimeout    time.Duration `koanf:"stop_timeout"`
+	Watch          bool          `koanf:"watch"`       // changes on the host wake watchers in containers
+	WatchLimit     int           `koanf:"watch_limit"` // directories
 }
 
 // NetworkConfig is about the guest's network.
@@ -62,16 +67,38 @@ type NetworkConfig struct {
 	DNSPort int `koanf:"dns_port"`
 }
 
+// ProxyConfig says how the guest reaches other networks. Empty strings are
+// taken from what the host itself uses.
+type ProxyConfig struct {
+	Mode    string `koanf:"mode"` // domain.ProxyAuto or domain.ProxyNone
+	HTTP    string `koanf:"http"`
+	HTTPS   string `koanf:"https"`
+	NoProxy string `koanf:"no_proxy"` // separated by commas
+}
+
+func (p ProxyConfig) proxy() domain.Proxy {
+	return domain.Proxy{HTTP: p.HTTP, HTTPS: p.HTTPS, None: p.NoProxy}
+}
+
+// String hides the passwords in the URLs.
+func (p ProxyConfig) String() string { return fmt.Sprintf("mode=%s %s", p.Mode, p.proxy()) }
+
+// GoString hides what String hides.
+func (p ProxyConfig) GoString() string { return "bootstrap.ProxyConfig{" + p.String() + "}" }
+
 // DockerConfig is about the Docker API on the host.
 type DockerConfig struct {
 	SocketPath string `koanf:"socket_path"` // empty: <data_dir>/run/docker.sock
 	Context    bool   `koanf:"context"`     // keep a Docker context named arcbox
+	SSHAgent   string `koanf:"ssh_agent"`   // socket of the user's SSH agent; empty: $SSH_AUTH_SOCK
 }
 
 // ContainerConfig is about the engine in the guest.
 type ContainerConfig struct {
 	StartupTimeoutMS     int    `koanf:"startup_timeout_ms"`
 	GuestDockerVsockPort uint32 `koanf:"guest_docker_vsock_port"`
+	CACertificates       bool   `koanf:"ca_certificates"` // give them to every container
+	Proxies              bool   `koanf:"proxies"`         // name them in every container's environment
 }
 
 // AssetsConfig says where the guest comes from.
@@ -96,8 +123,10 @@ func DefaultConfig() Config {
 	return Config{
 		DataDir: defaultDataDir(),
 		VM: VMConfig{DiskGB: 64, Boot: BootEager, Accelerator: string(domain.AcceleratorAuto), TCGTimeFactor: 4,
-			StartupTimeout: 90 * time.Second, IdleTimeout: 5 * time.Minute, StopTimeout: 10 * time.Minute},
+			StartupTimeout: 90 * time.Second, IdleTimeout: 5 * time.Minute, StopTimeout: 10 * time.Minute,
+			Watch: true, WatchLimit: 65536, Mounts: defaultMounts()},
 		Network:   NetworkConfig{Subnet: "10.0.2.0/24", DNS: []string{}, MTU: 65520, Domain: "arcbox.local", DNSPort: 5553},
+		Proxy:     ProxyConfig{Mode: string(domain.ProxyAuto)},
 		Docker:    DockerConfig{Context: true},
 		Container: ContainerConfig{StartupTimeoutMS: 60000, GuestDockerVsockPort: domain.PortDocker},
 		Logging:   LoggingConfig{Level: "info"},
@@ -109,6 +138,40 @@ func defaultDataDir() string {
 		return filepath.Join(home, ".arcbox")
 	}
 	return "/var/lib/arcbox"
+}
+
+// defaultMounts is the home directory, unless the user has none of their own.
+func defaultMounts() []string {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return []string{}
+	}
+	if st, err := os.Stat(home); err != nil || !st.IsDir() {
+		return []string{}
+	}
+	if _, err := domain.ParseShares([]string{"~"}, home); err != nil {
+		return []string{}
+	}
+	return []string{"~"}
+}
+
+// shares are the directories that the guest gets.
+func (c Config) shares() ([]domain.Share, error) {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = "" // only "~" needs it, and says so
+	}
+	shares, err := domain.ParseShares(c.VM.Mounts, home)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range shares {
+		if domain.Within(s.Path, c.DataDir) {
+			return nil, fmt.Errorf("configuration key vm.mounts: %s is in the directory %s of ArcBox, which the virtual machine does not see: %w",
+				s.Path, c.DataDir, domain.ErrInvalid)
+		}
+	}
+	return shares, nil
 }
 
 // ConfigFiles are the configuration files in the order in which they are read.
@@ -215,7 +278,7 @@ func (c Config) resolve() (Config, error) {
 		return bad("data_dir", c.DataDir, "a directory")
 	}
 	// The daemon works in another directory than the command that starts it.
-	for key, path := range map[string]*string{"data_dir": &c.DataDir, "docker.socket_path": &c.Docker.SocketPath, "vm.kernel_path": &c.VM.KernelPath} {
+	for key, path := range map[string]*string{"data_dir": &c.DataDir, "docker.socket_path": &c.Docker.SocketPath, "docker.ssh_agent": &c.Docker.SSHAgent, "vm.kernel_path": &c.VM.KernelPath} {
 		if *path == "" {
 			continue
 		}
@@ -244,14 +307,21 @@ func (c Config) resolve() (Config, error) {
 		return bad("vm.idle_timeout", c.VM.IdleTimeout, "a duration such as 5m, or 0 for never")
 	case c.VM.StopTimeout < 0:
 		return bad("vm.stop_timeout", c.VM.StopTimeout, "a duration such as 10m, or 0 for never")
+	case c.VM.WatchLimit < 1 || c.VM.WatchLimit > 1<<20:
+		return bad("vm.watch_limit", c.VM.WatchLimit, "1 to 1048576")
 	case c.Network.MTU < 1280 || c.Network.MTU > 65520:
 		return bad("network.mtu", c.Network.MTU, "1280 to 65520")
 	case c.Network.DNSPort < 0 || c.Network.DNSPort > 65535:
 		return bad("network.dns_port", c.Network.DNSPort, "0 to 65535")
+	case c.Proxy.Mode != string(domain.ProxyAuto) && c.Proxy.Mode != string(domain.ProxyNone):
+		return bad("proxy.mode", c.Proxy.Mode, "auto or none")
 	case c.Container.StartupTimeoutMS <= 0:
 		return bad("container.startup_timeout_ms", c.Container.StartupTimeoutMS, "a positive number of milliseconds")
 	case c.Container.GuestDockerVsockPort == 0 || slices.Contains([]uint32{domain.PortAgent, domain.PortStream, domain.PortKubernetes}, c.Container.GuestDockerVsockPort):
 		return bad("container.guest_docker_vsock_port", c.Container.GuestDockerVsockPort, "a vsock port that is not 1024, 1025 or 16443")
+	}
+	if _, err := c.shares(); err != nil {
+		return Config{}, err
 	}
 	p, err := netip.ParsePrefix(c.Network.Subnet)
 	if err != nil || !p.Addr().Is4() || p.Bits() > 29 || p.Masked() != p {
@@ -259,6 +329,12 @@ func (c Config) resolve() (Config, error) {
 	}
 	if c.Network.Domain, err = domain.ParseDomain(c.Network.Domain); err != nil {
 		return Config{}, fmt.Errorf("configuration key network.domain: %w", err)
+	}
+	// A check per key, whose error does not show the value: it may hold a password.
+	for key, one := range map[string]domain.Proxy{"http": {HTTP: c.Proxy.HTTP}, "https": {HTTPS: c.Proxy.HTTPS}, "no_proxy": {None: c.Proxy.NoProxy}} {
+		if err := one.Check(); err != nil {
+			return Config{}, fmt.Errorf("configuration key proxy.%s: %w", key, err)
+		}
 	}
 	for _, d := range c.Network.DNS {
 		if _, err := netip.ParseAddr(d); err != nil {

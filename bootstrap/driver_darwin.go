@@ -20,7 +20,12 @@ const hasRosettaRole = false
 const framing = usernet.Datagram
 
 var hypervisorModule = fx.Module("hypervisor",
-	fx.Provide(func(log *slog.Logger) port.Hypervisor {
-		return vz.New(vz.Options{Rosetta: func(m domain.MachineName) bool { return m == domain.RosettaMachine }}, log)
-	}),
+	fx.Provide(
+		func(log *slog.Logger) port.Hypervisor {
+			return vz.New(vz.Options{Rosetta: func(m domain.MachineName) bool { return m == domain.RosettaMachine }}, log)
+		},
+		// The hypervisor serves shared directories itself, and nobody knows what a
+		// guest wrote.
+		func() (port.Shares, port.GuestWrites) { return nil, nil },
+	),
 )

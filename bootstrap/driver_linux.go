@@ -8,6 +8,7 @@ import (
 
 	"arcbox/adapters/kvm"
 	"arcbox/adapters/netfwd/usernet"
+	"arcbox/adapters/share"
 	"arcbox/adapters/vsock"
 	"arcbox/application/port"
 	"arcbox/domain"
@@ -21,6 +22,10 @@ const framing = usernet.VhostUser
 
 var hypervisorModule = fx.Module("hypervisor",
 	fx.Provide(
+		func(c Config, log *slog.Logger) (*share.Shares, error) {
+			return share.New(share.Options{DataDir: c.DataDir, Log: log})
+		},
+		func(s *share.Shares) (port.Shares, port.GuestWrites) { return s, s },
 		func(log *slog.Logger) port.VsockDevices { return vsock.New(log) },
 		func(c Config, v port.VsockDevices, log *slog.Logger) port.Hypervisor {
 			return kvm.New(kvm.Options{

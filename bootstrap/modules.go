@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"path/filepath"
 	"runtime"
 	"sync/atomic"
@@ -43,7 +42,7 @@ func Options(c Config, b Build, log *slog.Logger) fx.Option {
 			l.UseLogLevel(slog.LevelDebug)
 			return l
 		}),
-		telemetryModule, storeModule, assetsModule, hypervisorModule, dnsModule, guestModule,
+		telemetryModule, storeModule, assetsModule, hypervisorModule, dnsModule, guestModule, filesModule,
 		lifecycleModule, containersModule, systemModule, grpcModule, dockerModule, startModule,
 	)
 }
@@ -68,7 +67,10 @@ func newTracerProvider(lc fx.Lifecycle, b Build) (trace.TracerProvider, error) {
 var storeModule = fx.Module("store",
 	fx.Provide(
 		func(c Config) port.MachineStore { return store.NewMachines(c.DataDir) },
-		func(c Config, log *slog.Logger) port.Disks { return store.NewDisks(c.DataDir, log) },
+		func(c Config, log *slog.Logger) (port.Disks, port.DiskImages) {
+			d := store.NewDisks(c.DataDir, log)
+			return d, d
+		},
 	),
 )
 
@@ -144,6 +146,8 @@ type lifecyclePorts struct {
 	Store      port.MachineStore
 	Disks      port.Disks
 	Networks   port.Networks
+	HostConfig port.HostConfig
+	Shares     port.Shares
 	Hypervisor port.Hypervisor
 	Agents     port.Agents
 	Logs       port.LogFiles
@@ -153,7 +157,7 @@ type lifecyclePorts struct {
 
 func newActor(lc fx.Lifecycle, c Config, p lifecyclePorts) (*lifecycle.Actor, error) {
 	a, err := lifecycle.New(lifecycleOptions(c), lifecycle.Ports{Assets: p.Assets, Store: p.Store, Disks: p.Disks, Networks: p.Networks,
-		Hypervisor: p.Hypervisor, Agents: p.Agents, Logs: p.Logs, Events: p.Events, Log: p.Log})
+		HostConfig: p.HostConfig, Shares: p.Shares, Hypervisor: p.Hypervisor, Agents: p.Agents, Logs: p.Logs, Events: p.Events, Log: p.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -206,13 +210,13 @@ func newEngines(lc fx.Lifecycle, c Config, vm *lifecycle.Actor, ev port.EventPub
 }
 
 var systemModule = fx.Module("system",
-	fx.Provide(newSystem, func(s *system.System) port.System { return s }),
+	fx.Provide(newSystem, newSpace, func(s *system.System) (port.System, port.Pruning) { return s, s }),
 )
 
-func newSystem(lc fx.Lifecycle, c Config, vm *lifecycle.Actor, engines port.Engines, a *appassets.Service, p *progress, bus *events.Bus, names *dns.Server, log *slog.Logger) (*system.System, error) {
+func newSystem(lc fx.Lifecycle, c Config, vm *lifecycle.Actor, engines port.Engines, a *appassets.Service, p *progress, bus *events.Bus, names *dns.Server, space system.Space, log *slog.Logger) (*system.System, error) {
 	s, err := system.New(system.Options{Boot: system.BootMode(c.VM.Boot)}, system.Ports{
 		Machines: map[domain.Role]*lifecycle.Actor{domain.RoleNative: vm},
-		Engines:  engines, Assets: a, Events: bus, Network: func() error { return names.Status().Err }, Log: log})
+		Engines:  engines, Assets: a, Events: bus, Network: func() error { return names.Status().Err }, Space: space, Log: log})
 	if err != nil {
 		return nil, err
 	}
@@ -243,8 +247,8 @@ func newClosing() closing {
 	return closing{ctx, cancel}
 }
 
-func newSystemService(c Config, b Build, s port.System, end closing) grpcapi.Service {
-	return grpcapi.NewSystemService(end, s, grpcapi.Build{Version: b.Version, Commit: b.Commit, Time: b.Time},
+func newSystemService(c Config, b Build, s port.System, pruning port.Pruning, end closing) grpcapi.Service {
+	return grpcapi.NewSystemService(end, s, pruning, grpcapi.Build{Version: b.Version, Commit: b.Commit, Time: b.Time},
 		grpcapi.Paths{DataDir: c.DataDir, DockerSocket: c.Docker.SocketPath, GRPCSocket: c.paths().GRPCSocket()})
 }
 
@@ -272,8 +276,8 @@ var dockerModule = fx.Module("docker",
 	fx.Invoke(func(*docker.Server) {}),
 )
 
-func newDockerServer(lc fx.Lifecycle, end *ending, c Config, engines port.Engines, starts port.Starts, log *slog.Logger) *docker.Server {
-	s := docker.NewServer(docker.Options{Path: c.Docker.SocketPath, Wait: c.requestWait(), Route: c.route(), Starts: starts, Log: log}, engines)
+func newDockerServer(lc fx.Lifecycle, end *ending, c Config, engines port.Engines, starts port.Starts, creation *containers.Creation, log *slog.Logger) *docker.Server {
+	s := docker.NewServer(docker.Options{Path: c.Docker.SocketPath, Wait: c.requestWait(), Create: creation.Create, Service: creation.Service, Starts: starts, Log: log}, engines)
 	serve := background(func(ctx context.Context) {
 		if err := s.Serve(ctx); err != nil {
 			end.fail(fmt.Errorf("the Docker socket: %w", err))
@@ -293,9 +297,4 @@ func newDockerServer(lc fx.Lifecycle, end *ending, c Config, engines port.Engine
 // requestWait is how long a request waits for the machine and its engine.
 func (c Config) requestWait() time.Duration {
 	return (c.VM.StartupTimeout + c.Container.startupTimeout()) * time.Duration(c.VM.TCGTimeFactor)
-}
-
-// route chooses the role of a new container.
-func (c Config) route() func(url.Values, []byte) (domain.Role, error) {
-	return routeCreate(c.DataDir)
 }

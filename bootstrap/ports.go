@@ -23,8 +23,8 @@ func newContainerWatcher(log *slog.Logger) port.ContainerWatcher { return docker
 // newContainerNetwork serves every run of the machines to its end: the daemon's
 // stop begins with shutting them down. It is over before the actor is, so no
 // port of the host outlives what it leads to.
-func newContainerNetwork(lc fx.Lifecycle, e *containers.Engines, f *containers.Forwards, n *containers.Names, w port.ContainerWatcher, log *slog.Logger) *containers.Network {
-	network := containers.NewNetwork(e, f, n, w, log)
+func newContainerNetwork(lc fx.Lifecycle, e *containers.Engines, f *containers.Forwards, n *containers.Names, watches *containers.Watches, sockets *containers.Sockets, w port.ContainerWatcher, log *slog.Logger) *containers.Network {
+	network := containers.NewNetwork(containers.NetworkParts{Engines: e, Forwards: f, Names: n, Watches: watches, Sockets: sockets, Watcher: w, Log: log})
 	lc.Append(background(network.Run, nil))
 	return network
 }

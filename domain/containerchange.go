@@ -2,6 +2,7 @@ package domain
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -77,6 +78,19 @@ func (c *Containers) Get(id string) (ContainerFacts, bool) {
 
 // At returns the running container that has an address.
 func (c *Containers) At(addr netip.Addr) (ContainerFacts, bool) { return c.Get(c.addrs[addr.Unmap()]) }
+
+// Binds are the bind sources of the containers that run, each once, in the order
+// of their paths.
+func (c *Containers) Binds() []string {
+	var out []string
+	for _, f := range c.byID {
+		if f.Running {
+			out = append(out, f.Binds...)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
 
 // Find returns the containers that ref can mean, as engines resolve it: the one
 // with that id, else the one with that name, else all whose id begins so.

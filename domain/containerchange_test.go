@@ -39,6 +39,17 @@ func TestContainersAreFoundAsEnginesDo(t *testing.T) {
 	require.Empty(t, names(""))
 }
 
+func TestBindsAreThoseOfContainersThatRun(t *testing.T) {
+	var c domain.Containers
+	require.Empty(t, c.Binds())
+	a, b, stopped := runningAt("a", "/a", "172.17.0.2"), runningAt("b", "/b", "172.17.0.3"), runningAt("c", "/c", "")
+	a.Binds, b.Binds, stopped.Binds, stopped.Running = []string{"/y", "/x"}, []string{"/z", "/x"}, []string{"/s"}, false
+	c.Apply(domain.ContainerChange{Full: true, Present: []domain.ContainerFacts{a, b, stopped}})
+	require.Equal(t, []string{"/x", "/y", "/z"}, c.Binds())
+	c.Apply(domain.ContainerChange{Gone: []string{a.ID}})
+	require.Equal(t, []string{"/x", "/z"}, c.Binds())
+}
+
 func TestForwardsGetTheNamesOfContainers(t *testing.T) {
 	var c domain.Containers
 	c.Apply(domain.ContainerChange{Full: true, Present: []domain.ContainerFacts{runningAt("a", "/web", "172.17.0.2"), runningAt("b", "/host", "")}})

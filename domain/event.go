@@ -20,6 +20,17 @@ const (
 	EventForwardConflict EventKind = "forward.conflict"
 	// EventForwardRecovered says that a port that was in conflict is taken.
 	EventForwardRecovered EventKind = "forward.recovered"
+	// EventWatchIncomplete says that not all changes on the host wake watchers in
+	// containers.
+	EventWatchIncomplete EventKind = "watch.incomplete"
+	// EventDiskLow says that the data disk is nearly full, EventDiskRecovered that
+	// it is no longer.
+	EventDiskLow       EventKind = "disk.low"
+	EventDiskRecovered EventKind = "disk.recovered"
+	// EventMachinePaused says that the machine stands still, since the host cannot
+	// store what it writes; EventMachineResumed that it goes on.
+	EventMachinePaused  EventKind = "machine.paused"
+	EventMachineResumed EventKind = "machine.resumed"
 )
 
 // Event is something that happened and that others may want to know.

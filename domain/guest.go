@@ -59,6 +59,8 @@ type GuestStatus struct {
 	// RunningContainers is how many containers run; while dockerd does not
 	// answer, how many ran when it last did.
 	RunningContainers int
+	// Disk is how full the data disk is, zero while it is not mounted.
+	Disk DiskUsage
 }
 
 // Service returns the status of the named service.

@@ -34,6 +34,9 @@ type ContainerFacts struct {
 	// Requested are the ports that it is to publish, as they were asked for: a
 	// host port may be empty, 0 or a range.
 	Requested []PortBinding
+	// Binds are the sources of its bind mounts: clean absolute paths in the guest,
+	// in no order.
+	Binds []string
 }
 
 // ContainerNetwork is a container's place in one network.

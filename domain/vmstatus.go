@@ -16,4 +16,9 @@ type VMStatus struct {
 	StartedAt  time.Time // of this run; zero when the machine is down
 	CPUs       int
 	Memory     MiB
+	// Paused says why the machine stands still though it is wanted to run; ""
+	// while it runs.
+	Paused string
+	// Image is the host's side of the data disk.
+	Image DiskImage
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -16,12 +17,15 @@ import (
 	"arcbox/domain"
 	"arcbox/guest/boot"
 	"arcbox/guest/clock"
+	"arcbox/guest/configure"
 	"arcbox/guest/engine"
+	"arcbox/guest/hostsockets"
 	"arcbox/guest/listeners"
 	"arcbox/guest/logring"
 	"arcbox/guest/publish"
 	"arcbox/guest/rpc"
 	"arcbox/guest/supervisor"
+	"arcbox/guest/touch"
 	"arcbox/guest/tunnel"
 )
 
@@ -49,8 +53,19 @@ type Config struct {
 	DockerSocket string
 	// PublishSocket is where the userland proxies of dockerd ask for ports.
 	PublishSocket string
+	// SocketDir is where sockets are that lead to paths of the host, OffersFile
+	// keeps their list on the data disk.
+	SocketDir, OffersFile string
+	// Host is what the host configures; the services may wait for it. TouchAs is
+	// who touches its files.
+	Host    *configure.Guest
+	TouchAs touch.Identity
 	// PrepareDisk makes the data disk usable. Without it no service starts.
 	PrepareDisk func(context.Context) error
+	// DiskUsage says how full the data disk is once it is ready, TrimDisk gives
+	// what is unused of it back to the host.
+	DiskUsage func() (domain.DiskUsage, error)
+	TrimDisk  func(context.Context) (uint64, error)
 	// Services makes the list of what is supervised once the disk is ready. It
 	// is given a way to enter what dockerd says of itself.
 	Services func(setEngine func(engine.Version)) []supervisor.Spec
@@ -70,12 +85,16 @@ type Agent struct {
 	cfg      Config
 	hub      *rpc.Hub
 	ports    *publish.Broker
+	sockets  *hostsockets.Server
+	toucher  *touch.Toucher
 	shutdown chan time.Duration
 }
 
 // New returns an agent. Run may be called once.
 func New(cfg Config) *Agent {
-	return &Agent{cfg: cfg, hub: rpc.NewHub(), ports: publish.NewBroker(), shutdown: make(chan time.Duration, 1)}
+	sockets := hostsockets.New(hostsockets.Config{Dir: cfg.SocketDir, Exists: exists, Log: cfg.Log})
+	return &Agent{cfg: cfg, hub: rpc.NewHub(), ports: publish.NewBroker(), sockets: sockets, shutdown: make(chan time.Duration, 1),
+		toucher: touch.New(cfg.TouchAs, func() []touch.Tree { return trees(cfg.Host.Mounted()) }, cfg.Log)}
 }
 
 // SetService enters the state of something that is not supervised.
@@ -107,6 +126,12 @@ func (a *Agent) Run(ctx context.Context) error {
 		})
 	})
 	starter.Go(func() { services = a.start(starting) })
+	starter.Go(func() {
+		if err := clock.FollowSteps(starting, a.hub.ClockStepped); err != nil {
+			a.cfg.Log.Warn("a wrong clock is found by its heartbeats only", "error", err)
+		}
+	})
+	starter.Go(func() { a.followDisk(starting) })
 
 	grace := defaultGrace
 	select {
@@ -132,13 +157,18 @@ const defaultGrace = 25 * time.Second
 // serve opens the ports and serves them in g until ctx ends.
 func (a *Agent) serve(ctx context.Context, g *errgroup.Group) error {
 	agent := rpc.New(rpc.Config{
-		Hello: a.cfg.Hello, Hub: a.hub, Logs: a.cfg.Logs, Clock: a.cfg.Clock, Ports: a.ports, Log: a.cfg.Log, Heartbeat: a.cfg.Heartbeat,
+		Hello: a.cfg.Hello, Hub: a.hub, Logs: a.cfg.Logs, Clock: a.cfg.Clock, Ports: a.ports, Sockets: a.sockets, Log: a.cfg.Log, Heartbeat: a.cfg.Heartbeat,
+		Configure: a.configure, Touch: a.toucher.Touch,
+		Trim:     a.cfg.TrimDisk,
 		Shutdown: func(grace time.Duration) { a.shutdown <- grace },
 	})
 	docker := &tunnel.Server{Name: "docker", Open: tunnel.ToUnix(a.cfg.DockerSocket, dockerWait), Limit: dockerConnections, Log: a.cfg.Log}
-	streams := &tunnel.Server{Name: "stream", Open: tunnel.ToStream(tunnel.OwnNetworks(boot.Uplink)), Limit: streamConnections, Log: a.cfg.Log}
+	to := tunnel.Streams{Allowed: tunnel.OwnNetworks(boot.Uplink), Accept: a.sockets.Take}
+	streams := &tunnel.Server{Name: "stream", Open: tunnel.ToStream(to), Limit: streamConnections, Log: a.cfg.Log}
 	proxies := &publish.Server{Path: a.cfg.PublishSocket, Broker: a.ports, Log: a.cfg.Log}
 	g.Go(func() error { return proxies.Serve(ctx) })
+	g.Go(func() error { return a.sockets.Serve(ctx) })
+	g.Go(func() error { a.toucher.Run(ctx); return nil })
 	ports := []struct {
 		port  uint32
 		serve func(context.Context, net.Listener) error
@@ -155,6 +185,19 @@ func (a *Agent) serve(ctx context.Context, g *errgroup.Group) error {
 		g.Go(func() error { return p.serve(ctx, l) })
 	}
 	return nil
+}
+
+// configure makes the guest what the host says.
+func (a *Agent) configure(c domain.GuestConfig) error {
+	return a.cfg.Host.Apply(c, a.sockets.SetServices)
+}
+
+func trees(mounted []configure.Mounted) []touch.Tree {
+	list := make([]touch.Tree, 0, len(mounted))
+	for _, m := range mounted {
+		list = append(list, touch.Tree{Path: m.Path, Dir: m.Dir})
+	}
+	return list
 }
 
 // start makes the disk ready and starts the services. It returns nil when
@@ -176,6 +219,9 @@ func (a *Agent) start(ctx context.Context) *supervisor.Supervisor {
 	}
 	a.hub.SetService(domain.ServiceStatus{Name: DataDisk, State: domain.ServiceReady})
 	a.cfg.Milestone("data disk ready")
+	if err := a.sockets.Load(a.cfg.OffersFile); err != nil {
+		a.cfg.Log.Error("sockets of the host that containers use are not all there", "error", err)
+	}
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -197,6 +243,12 @@ func (a *Agent) report(s domain.ServiceStatus) {
 	default:
 		a.cfg.Milestone(s.Name + " " + string(s.State))
 	}
+}
+
+// exists looks for a path of the host where its directory is shared.
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // withHint is what the host can show of an error.

@@ -29,6 +29,7 @@ import (
 	"arcbox/domain"
 	"arcbox/guest"
 	"arcbox/guest/clock"
+	"arcbox/guest/configure"
 	"arcbox/guest/engine"
 	"arcbox/guest/logring"
 	"arcbox/guest/reap"
@@ -95,20 +96,34 @@ func (v *vm) Set(t time.Time) error {
 
 func (v *vm) milestone(s string) { v.mu.Lock(); defer v.mu.Unlock(); v.stones = append(v.stones, s) }
 
-// boot starts the real agent with a fake dockerd.
+// noMounts makes directories only.
+type noMounts struct{}
+
+func (noMounts) Tag(_, target string) error {
+	return os.MkdirAll(filepath.Join(target, "0/src"), 0o755)
+}
+func (noMounts) Bind(string, string, bool) error { return nil }
+func (noMounts) Unmount(string) error            { return nil }
+
+// boot starts the real agent with a fake dockerd, which waits for the host.
 func (v *vm) boot(t *testing.T, prepare func(context.Context) error) {
 	t.Helper()
 	logs := logring.New()
+	host := configure.New(configure.Config{Root: v.dir, Dir: filepath.Join(v.dir, "shares"), Mounts: noMounts{}, Log: slog.New(slog.DiscardHandler)})
 	socket := filepath.Join(v.dir, "docker.sock")
 	a := guest.New(guest.Config{
 		Hello:  domain.AgentHello{Protocol: domain.AgentProtocol, Version: "1.0.0", Build: "b", BootID: "boot-1", Kernel: "6.12"},
 		Listen: func(p uint32) (net.Listener, error) { return net.Listen("unix", v.path(p)) },
 
 		DockerPort: domain.PortDocker, DockerSocket: socket, PublishSocket: filepath.Join(v.dir, "publish.sock"),
+		SocketDir: filepath.Join(v.dir, "sockets"), OffersFile: filepath.Join(v.dir, "disk", "host-sockets.json"),
+		Host: host, TouchAs: func() error { return nil },
 		PrepareDisk: prepare,
+		DiskUsage:   func() (domain.DiskUsage, error) { return domain.DiskUsage{Total: 64 << 30, Free: 32 << 30}, nil },
 		Services: func(set func(engine.Version)) []supervisor.Spec {
 			return []supervisor.Spec{{
 				Name: engine.Dockerd,
+				Hold: &supervisor.Hold{Over: host.First(), What: "the host's configuration", Patience: time.Minute},
 				Command: func() *exec.Cmd {
 					cmd := exec.Command(os.Args[0])
 					cmd.Env = append(os.Environ(), fakeDockerd+"="+socket)
@@ -201,10 +216,25 @@ func TestHostAndAgentTogether(t *testing.T) {
 	v := &vm{dir: t.TempDir()}
 	v.boot(t, noDisk)
 	s, logs := connect(t, v)
+	status := await(t, s, "engine held", func(g domain.GuestStatus) bool {
+		d, _ := g.Service(engine.Dockerd)
+		return d.Detail == "waits for the host's configuration"
+	})
+	require.False(t, status.EngineReady)
+	share := filepath.Join(v.dir, "home/me")
+	require.NoError(t, s.Configure(t.Context(), domain.GuestConfig{Shares: []domain.Share{{Path: share}},
+		Sockets: []domain.GuestSocket{{Service: domain.SSHAgentService, Path: filepath.Join(v.dir, "ssh.sock")}}}))
+	require.DirExists(t, share)
+	ssh, err := net.Dial("unix", filepath.Join(v.dir, "ssh.sock"))
+	require.NoError(t, err)
+	require.NoError(t, ssh.Close())
+	require.NoError(t, os.WriteFile(filepath.Join(v.dir, "shares/0/src/gone"), nil, 0o644))
+	require.NoError(t, s.(port.Toucher).Touch(t.Context(), []domain.PathChange{{Path: share + "/src/gone", Removed: true}}))
+	require.NoFileExists(t, filepath.Join(v.dir, "shares/0/src/gone"))
 	require.Equal(t, domain.AgentHello{Protocol: domain.AgentProtocol, Version: "1.0.0", Build: "b", BootID: "boot-1", Kernel: "6.12"}, s.Hello())
 	require.WithinDuration(t, time.Now(), v.Now(), time.Minute, "hello sets the clock")
 
-	status := await(t, s, "engine ready", func(g domain.GuestStatus) bool { return g.EngineReady })
+	status = await(t, s, "engine ready", func(g domain.GuestStatus) bool { return g.EngineReady })
 	require.Equal(t, "29.8.0", status.EngineVersion)
 	require.Equal(t, "1.56", status.EngineAPI)
 	disk, ok := status.Service(guest.DataDisk)
@@ -256,6 +286,7 @@ func TestACrashOfTheEngineIsPushedAndRepaired(t *testing.T) {
 	v := &vm{dir: t.TempDir()}
 	v.boot(t, noDisk)
 	s, _ := connect(t, v)
+	require.NoError(t, s.Configure(t.Context(), domain.GuestConfig{}))
 	await(t, s, "ready", func(g domain.GuestStatus) bool { return g.EngineReady })
 	// Somebody kills dockerd from outside.
 	out, err := exec.Command("sh", "-c", "for p in /proc/[0-9]*; do tr '\\0' '\\n' <$p/environ 2>/dev/null | grep -q '^"+fakeDockerd+"="+v.dir+"/' && kill -9 ${p#/proc/}; done; true").CombinedOutput()

@@ -4,8 +4,10 @@ package guest
 
 import (
 	"context"
+	"os/exec"
 	"time"
 
+	"arcbox/domain"
 	"arcbox/guest/engine"
 	"arcbox/guest/supervisor"
 )
@@ -17,11 +19,24 @@ const (
 	dockerdLimit    = 10 * time.Minute
 )
 
+// hostPatience is how long the host may take to configure a guest that it has
+// booted, before the log says so; it does so right after its hello.
+const hostPatience = 30 * time.Second
+
+// HostConfig is what the engine needs to know of the host.
+type HostConfig interface {
+	// First is closed when the host has said everything once.
+	First() <-chan struct{}
+	// Proxy returns what it said last.
+	Proxy() domain.Proxy
+}
+
 // EngineServices returns containerd and dockerd as the guest runs them. What
-// dockerd says of itself when it is ready is handed to setEngine. Both start at
-// once: dockerd is busy with itself for longer than containerd needs, and waits
-// for it up to a minute.
-func EngineServices(setEngine func(engine.Version)) []supervisor.Spec {
+// dockerd says of itself when it is ready is handed to setEngine. Neither waits
+// for the other: dockerd is busy with itself for longer than containerd needs,
+// and waits for it up to a minute. But dockerd waits for the host: it starts
+// containers again, which need their shares.
+func EngineServices(host HostConfig, setEngine func(engine.Version)) []supervisor.Spec {
 	return []supervisor.Spec{
 		{
 			Name:         engine.Containerd,
@@ -32,7 +47,8 @@ func EngineServices(setEngine func(engine.Version)) []supervisor.Spec {
 		},
 		{
 			Name:    engine.Dockerd,
-			Command: engine.DockerdCommand,
+			Hold:    &supervisor.Hold{Over: host.First(), What: "the host's configuration", Patience: hostPatience},
+			Command: func() *exec.Cmd { return engine.DockerdCommand(host.Proxy()) },
 			Ready: func(ctx context.Context) error {
 				v, err := engine.DockerdReady(ctx, engine.DockerSocket)
 				if err == nil {

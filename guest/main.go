@@ -20,16 +20,24 @@ import (
 	"arcbox/guest/boot"
 	"arcbox/guest/clock"
 	"arcbox/guest/cmdline"
+	"arcbox/guest/configure"
 	"arcbox/guest/disk"
 	"arcbox/guest/engine"
 	"arcbox/guest/firewall"
 	"arcbox/guest/logring"
 	"arcbox/guest/reap"
 	"arcbox/guest/supervisor"
+	"arcbox/guest/touch"
 )
 
-// dataTarget is where the data disk's file system is mounted.
-const dataTarget = "/run/arcbox/data"
+const (
+	// dataTarget is where the data disk's file system is mounted.
+	dataTarget = "/run/arcbox/data"
+	// offersFile keeps which sockets of the host containers use.
+	offersFile = dataTarget + "/arcbox/host-sockets.json"
+	// socketDir has these sockets.
+	socketDir = "/run/arcbox/sockets"
+)
 
 // Main is the agent as process 1. It returns only when the machine could not
 // be switched off.
@@ -60,15 +68,22 @@ func Main(version, build string) error {
 		log.Error("clock", "error", err)
 	}
 	data := disk.Disk{Device: config.DataDevice, Target: dataTarget}
+	host := configure.New(configure.Config{Dir: configure.SharesDir, Mounts: configure.Kernel{}, Log: log})
 	agent := New(Config{
 		Hello:        hello(version, build),
 		Listen:       listenVsock,
 		DockerPort:   config.DockerPort,
 		DockerSocket: engine.DockerSocket, PublishSocket: engine.PublishSocket,
+		SocketDir: socketDir, OffersFile: offersFile,
 		PrepareDisk: func(ctx context.Context) error {
 			return data.Prepare(ctx, disk.Kernel{Execute: children.Run}, log)
 		},
-		Services:  EngineServices,
+		DiskUsage: data.Usage,
+		TrimDisk:  data.Trim,
+		Host:      host, TouchAs: touch.Nobody,
+		Services: func(setEngine func(engine.Version)) []supervisor.Spec {
+			return EngineServices(host, setEngine)
+		},
 		Pause:     supervisor.DefaultPause(),
 		Starter:   children,
 		Clock:     kernelClock,
@@ -81,6 +96,9 @@ func Main(version, build string) error {
 		log.Error("agent ended", "error", err)
 	}
 	boot.EndProcesses()
+	if err := host.Unmount(); err != nil {
+		log.Error("shares not unmounted", "error", err)
+	}
 	if err := boot.Unmount(data.Mounts()...); err != nil {
 		log.Error("data disk not unmounted", "error", err)
 	}
@@ -94,7 +112,7 @@ func Main(version, build string) error {
 // of it keeps the agent from running: the host is told what went wrong.
 func prepareMachine(log *slog.Logger) (cmdline.Config, error) {
 	// A program finds others by the PATH of the process that starts it.
-	err := errors.Join(os.Setenv("PATH", engine.Path), boot.RaiseLimits(), boot.MountAll())
+	err := errors.Join(os.Setenv("PATH", engine.Path), boot.RaiseLimits(), boot.WritableRoot(), boot.MountAll(), boot.ShareMounts())
 	line, readErr := os.ReadFile("/proc/cmdline")
 	config, parseErr := cmdline.Parse(string(line))
 	for _, key := range config.UnknownKeys {

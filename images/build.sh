@@ -4,6 +4,7 @@
 #   build.sh                everything, then build/assets/manifest.json
 #   build.sh steps          everything that does not need bin/arcbox-agent
 #   build.sh step NAME...   only these steps
+#   build.sh test-images    the images that only some tests and benchmarks need
 #   build.sh assemble       only the copies below build/ and bin/, and the manifest
 set -euo pipefail
 
@@ -35,8 +36,13 @@ main() {
         (($# > 0)) || die "no step named (steps: $(list_steps))"
         run_steps "$@"
         ;;
+    test-images)
+        run_steps dev
+        put "$(result dev)/dev.tar" "$BUILD_DIR/images/dev.tar"
+        put "$(result dev)/root.tar" "$BUILD_DIR/images/dev-root.tar"
+        ;;
     assemble) assemble ;;
-    *) die "usage: images/build.sh [all | steps | step NAME... | assemble]" ;;
+    *) die "usage: images/build.sh [all | steps | step NAME... | test-images | assemble]" ;;
     esac
 }
 

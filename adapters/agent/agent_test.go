@@ -34,6 +34,10 @@ type guest struct {
 	ending chan struct{}
 	// forwards serves the stream of forwards; nil is an agent that has none.
 	forwards func(forwardsStream) error
+	// sockets serves the stream of sockets, offer answers offers; nil is an agent
+	// that has none.
+	sockets func(socketsStream) error
+	offer   func(string) (string, error)
 }
 
 type forwardsStream = grpc.BidiStreamingServer[agentv1.ForwardsRequest, agentv1.ForwardsResponse]
@@ -111,7 +115,9 @@ func (d *dialer) Dial(ctx context.Context, p uint32) (port.Stream, error) {
 	return pipe{c}, nil
 }
 
-func serve(t *testing.T, g *guest) *dialer {
+func serve(t *testing.T, g *guest) *dialer { t.Helper(); return serveAny(t, g) }
+
+func serveAny(t *testing.T, g agentv1.AgentServiceServer) *dialer {
 	t.Helper()
 	l := bufconn.Listen(1 << 16)
 	s := grpc.NewServer()

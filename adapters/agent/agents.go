@@ -122,7 +122,7 @@ func (a *Agents) attempt(ctx context.Context, name domain.MachineName, d port.Di
 		return nil, err
 	}
 	a.cfg.Log.Info("guest agent connected", "machine", name, "version", hello.Version, "build", hello.Build, "kernel", hello.Kernel)
-	return a.newSession(ctx, name, conn, client, hello, silence), nil
+	return a.newSession(ctx, name, d, conn, client, hello, silence), nil
 }
 
 // overStream makes a gRPC client of one stream. A second connection is never

@@ -22,13 +22,17 @@ func systemClock() Clock { return hostClock{time.Now()} }
 func (hostClock) Wall() time.Time          { return time.Now() }
 func (c hostClock) Running() time.Duration { return time.Since(c.start) }
 
-// The guest's clock is set on every clockTick, and when the host's own has
-// jumped, which is looked for on every jumpTick: that is how the end of the
-// host's sleep shows, and a user who sets the time.
+// The guest's clock is set on every clockTick; when the host's own has jumped,
+// of which a kernel that can tells at once and which is looked for on every
+// jumpTick: that is how the end of the host's sleep shows, and a user who sets
+// the time; and when a heartbeat of the guest shows its clock to be wrong, not more
+// often than every skewPause.
 const (
 	clockTick = 30 * time.Second
 	jumpTick  = time.Second
 	jumpLimit = 250 * time.Millisecond
+	skewLimit = 250 * time.Millisecond
+	skewPause = 200 * time.Millisecond
 	// setTimeout bounds one setting; a guest that hangs is found by its
 	// heartbeats.
 	setTimeout = 5 * time.Second
@@ -48,20 +52,36 @@ func (s *session) keepClock(ctx context.Context) {
 	wall, running := clock.Wall().Round(0), clock.Running()
 	lastSet := running
 	for {
+		skewed := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-look.C:
+		case <-s.stepped:
+		case <-s.skewed:
+			skewed = true
 		}
 		nowWall, nowRunning := clock.Wall().Round(0), clock.Running()
 		jump := jumped(nowWall.Sub(wall), nowRunning-running)
 		wall, running = nowWall, nowRunning
-		if !jump && nowRunning-lastSet < clockTick {
+		if !jump && !skewed && nowRunning-lastSet < clockTick {
 			continue
 		}
 		lastSet = nowRunning
 		s.setClock(ctx, jump)
+		if skewed { // the guest is not trusted: it may say so all the time
+			select {
+			case <-ctx.Done():
+			case <-time.After(skewPause):
+			}
+		}
 	}
+}
+
+// wrong reports whether the guest's clock is. A heartbeat that was long on its
+// way looks as if it were, which costs a message: the guest looks again.
+func (s *session) wrong(beat *agentv1.Heartbeat) bool {
+	return s.agents.cfg.Clock.Wall().Sub(time.Unix(0, beat.GuestTimeUnixNano)).Abs() > skewLimit
 }
 
 func (s *session) setClock(ctx context.Context, jump bool) {

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	agentv1 "arcbox/api/arcbox/agent/v1"
 	"arcbox/application/port"
@@ -17,15 +15,6 @@ import (
 )
 
 var _ port.ForwardSource = (*session)(nil)
-
-// The pauses before a stream that broke is opened again.
-const (
-	firstForwardPause = 50 * time.Millisecond
-	lastForwardPause  = 2 * time.Second
-	// healthyForwards is how long a stream must have lasted for the pause to
-	// begin at the first again.
-	healthyForwards = 10 * time.Second
-)
 
 const (
 	// bindLimit is how long the host may take for one port. The guest waits
@@ -37,33 +26,7 @@ const (
 
 // Forwards implements port.ForwardSource.
 func (s *session) Forwards(ctx context.Context, h port.ForwardHandler) error {
-	ctx, end := context.WithCancel(ctx)
-	defer end()
-	for pause := firstForwardPause; ; {
-		begin := time.Now()
-		err := s.forwardsOnce(ctx, h)
-		switch {
-		case ctx.Err() != nil:
-			return fmt.Errorf("forwards of machine %s: %w", s.name, endOf(ctx))
-		case status.Code(err) == codes.Unimplemented:
-			return domain.WithHint(fmt.Errorf("the guest agent %s cannot publish ports: %w", s.hello.Version, domain.ErrProtocol), updateGuest)
-		}
-		if time.Since(begin) > healthyForwards {
-			pause = firstForwardPause
-		}
-		retry := time.NewTimer(pause)
-		select {
-		case <-s.done:
-			retry.Stop()
-			return fmt.Errorf("forwards of machine %s: %w", s.name, s.Err())
-		case <-ctx.Done():
-			retry.Stop()
-			return fmt.Errorf("forwards of machine %s: %w", s.name, endOf(ctx))
-		case <-retry.C:
-		}
-		s.log.Warn("stream of forwards is opened again", "error", err)
-		pause = min(2*pause, lastForwardPause)
-	}
+	return s.keepOpen(ctx, "forwards", "publish ports", func(ctx context.Context) error { return s.forwardsOnce(ctx, h) })
 }
 
 // forwardsOnce serves one stream and returns when nothing of it runs any more.

@@ -46,7 +46,7 @@ func clean(s string, limit int, lines bool) string {
 // whose name or state does not are left out.
 func toStatus(m *agentv1.Status) domain.GuestStatus {
 	g := domain.GuestStatus{EngineReady: m.EngineReady, EngineVersion: word(m.EngineVersion), EngineAPI: word(m.EngineApi),
-		RunningContainers: int(min(m.RunningContainers, maxContainers))}
+		RunningContainers: int(min(m.RunningContainers, maxContainers)), Disk: toDisk(m.Disk)}
 	for _, s := range m.Services {
 		state, ok := toState(s.State)
 		if !ok || !serviceName.MatchString(s.Name) || len(g.Services) == maxServices {
@@ -57,6 +57,17 @@ func toStatus(m *agentv1.Status) domain.GuestStatus {
 		})
 	}
 	return g
+}
+
+// maxDiskBytes is above any disk, and far from where sums overflow.
+const maxDiskBytes = 1 << 60
+
+// toDisk takes over how full the disk is; what is free is at most all.
+func toDisk(m *agentv1.DiskUsage) domain.DiskUsage {
+	bytes := func(n uint64) uint64 { return min(n, maxDiskBytes) }
+	d := domain.DiskUsage{Device: bytes(m.GetDeviceBytes()), Total: bytes(m.GetTotalBytes()), Inodes: bytes(m.GetTotalInodes())}
+	d.Free, d.FreeInodes = min(m.GetFreeBytes(), d.Total), min(m.GetFreeInodes(), d.Inodes)
+	return d
 }
 
 func toState(s agentv1.ServiceState) (domain.ServiceState, bool) {

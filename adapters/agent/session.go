@@ -21,12 +21,17 @@ import (
 type session struct {
 	agents *Agents
 	name   domain.MachineName
+	dialer port.Dialer
 	hello  domain.AgentHello
 	conn   *grpc.ClientConn
 	client agentv1.AgentServiceClient
 	log    *slog.Logger
 	// silence is how long the guest may give no sign of life.
 	silence time.Duration
+	// paused says that the machine stands still and is silent for that.
+	paused  func() bool
+	stepped chan struct{}           // the host's clock was set
+	skewed  chan struct{}           // the guest's clock was seen to be wrong
 	end     context.CancelCauseFunc // ends the goroutines; the first cause stays
 	wg      sync.WaitGroup
 	done    chan struct{}
@@ -37,24 +42,28 @@ type session struct {
 	err     error
 }
 
-var _ port.AgentSession = (*session)(nil)
+var (
+	_ port.AgentSession = (*session)(nil)
+	_ port.Trimmer      = (*session)(nil)
+)
 
 // errClosed is the cause of a session's end by Close.
 var errClosed = errors.New("the session with the guest agent was closed")
 
 // newSession starts the streams. They outlive ctx, of which only the values
 // are kept.
-func (a *Agents) newSession(ctx context.Context, name domain.MachineName, conn *grpc.ClientConn, client agentv1.AgentServiceClient, hello domain.AgentHello, silence time.Duration) *session {
+func (a *Agents) newSession(ctx context.Context, name domain.MachineName, d port.Dialer, conn *grpc.ClientConn, client agentv1.AgentServiceClient, hello domain.AgentHello, silence time.Duration) *session {
 	ctx, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	s := &session{
-		silence: silence,
-		agents:  a, name: name, hello: hello, conn: conn, client: client, end: end,
+		silence: silence, paused: pausedBy(d), stepped: make(chan struct{}, 1), skewed: make(chan struct{}, 1),
+		agents: a, name: name, dialer: d, hello: hello, conn: conn, client: client, end: end,
 		log:     a.cfg.Log.With("machine", name),
 		done:    make(chan struct{}),
 		changed: make(chan struct{}),
 	}
 	s.wg.Go(func() { end(s.watch(ctx)) })
 	s.wg.Go(func() { s.keepClock(ctx) })
+	s.wg.Go(func() { followSteps(ctx, s.log, func() { nudge(s.stepped) }) })
 	s.wg.Go(func() { s.followLogs(ctx) })
 	s.wg.Go(func() {
 		<-ctx.Done()
@@ -118,6 +127,33 @@ func (s *session) Shutdown(ctx context.Context, grace time.Duration) error {
 	return nil
 }
 
+// Trim implements port.Trimmer.
+func (s *session) Trim(ctx context.Context) (uint64, error) {
+	answer, err := s.client.Trim(ctx, &agentv1.TrimRequest{})
+	if err != nil {
+		return 0, fmt.Errorf("have the guest give unused blocks back: %w", kindOf(err))
+	}
+	return answer.TrimmedBytes, nil
+}
+
+// pausedBy asks the machine behind d whether it stands still; one that cannot
+// does not.
+func pausedBy(d port.Dialer) func() bool {
+	p, ok := d.(port.Pausing)
+	if !ok {
+		return func() bool { return false }
+	}
+	return func() bool { why, _ := p.Paused(); return why != "" }
+}
+
+// nudge leaves one message in a channel that holds one.
+func nudge(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
 // kindOf adds the domain's kind to an error of gRPC.
 func kindOf(err error) error {
 	switch status.Code(err) {
@@ -139,9 +175,15 @@ func (s *session) watch(ctx context.Context) error {
 	silence := s.silence
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	quiet := time.AfterFunc(silence, func() {
+	var quiet *time.Timer
+	quiet = time.AfterFunc(time.Hour, func() {
+		if s.paused() {
+			quiet.Reset(silence)
+			return
+		}
 		cancel(fmt.Errorf("no sign of life for %s: %w", silence, domain.ErrAgentLost))
 	})
+	quiet.Reset(silence)
 	defer quiet.Stop()
 	stream, err := s.client.Watch(ctx, &agentv1.WatchRequest{})
 	for err == nil {
@@ -152,6 +194,9 @@ func (s *session) watch(ctx context.Context) error {
 		quiet.Reset(silence)
 		if st := m.GetStatus(); st != nil {
 			s.setStatus(toStatus(st))
+		}
+		if beat := m.GetHeartbeat(); beat != nil && s.wrong(beat) {
+			nudge(s.skewed)
 		}
 	}
 	if cause := context.Cause(ctx); cause != nil {

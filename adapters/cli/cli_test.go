@@ -174,6 +174,7 @@ func TestDaemonStatusWithoutADaemon(t *testing.T) {
 type setup struct {
 	arcboxv1.UnimplementedSystemServiceServer
 	updates []*arcboxv1.SetupStatus
+	pruned  func(*arcboxv1.PruneRequest) (*arcboxv1.PruneResponse, error)
 }
 
 func (s *setup) Ping(context.Context, *arcboxv1.SystemPingRequest) (*arcboxv1.SystemPingResponse, error) {

@@ -132,7 +132,9 @@ type Deps struct {
 	DNS      func(Overrides) (DNS, error)
 	Network  func(Overrides) (Network, error)
 
+	// Stdin is asked for confirmations; nil is one that has nothing to say.
+	Stdin          io.Reader
 	Stdout, Stderr io.Writer
-	// Terminal says whether Stderr is a terminal.
-	Terminal bool
+	// Terminal says whether Stderr is a terminal, Asks whether Stdin is one too.
+	Terminal, Asks bool
 }

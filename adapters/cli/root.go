@@ -65,7 +65,7 @@ Start it and use docker:
 	root.PersistentFlags().StringVar(&c.format, "format", formatTable, "output: table or json")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(c.daemon(), c.status(), c.boot(), c.logs(), c.ports(), c.docker(), c.dns(), c.network(), c.version())
+	root.AddCommand(c.daemon(), c.status(), c.boot(), c.logs(), c.ports(), c.docker(), c.dns(), c.network(), c.system(), c.version())
 	return root
 }
 

@@ -67,6 +67,8 @@ type vmOutput struct {
 	EngineVersion     string          `json:"engine_version,omitempty"`
 	EngineAPIVersion  string          `json:"engine_api_version,omitempty"`
 	Services          []serviceOutput `json:"services"`
+	Paused            string          `json:"paused,omitempty"`
+	Disk              *diskOutput     `json:"disk,omitempty"`
 }
 
 type serviceOutput struct {
@@ -84,6 +86,7 @@ func toStatus(in *arcboxv1.GetInfoResponse) statusOutput {
 			CPUs: vm.Cpus, MemoryMiB: vm.MemoryMib, Driver: vm.Driver, DriverVersion: vm.DriverVersion, Accelerator: vm.Accelerator,
 			AcceleratorReason: vm.AcceleratorReason, Kernel: vm.Kernel, AgentVersion: vm.AgentVersion, EngineReady: vm.EngineReady,
 			EngineVersion: vm.EngineVersion, EngineAPIVersion: vm.EngineApiVersion, Services: []serviceOutput{}}
+		v.Paused, v.Disk = vm.Paused, toDisk(vm.Disk)
 		for _, g := range vm.Services {
 			v.Services = append(v.Services, serviceOutput{Name: g.Name, State: g.State, Detail: g.Detail, Restarts: g.Restarts})
 		}
@@ -112,6 +115,7 @@ func statusTable(w io.Writer, in *arcboxv1.GetInfoResponse) {
 		if vm.Reason != "" {
 			row(w, "  reason", vm.Reason)
 		}
+		diskRows(w, vm)
 		if vm.StartedAt == nil {
 			continue
 		}

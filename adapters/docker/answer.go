@@ -25,6 +25,7 @@ func statusOf(err error) int {
 		{domain.ErrTimeout, http.StatusGatewayTimeout},
 		{context.DeadlineExceeded, http.StatusGatewayTimeout},
 		{domain.ErrUnavailable, http.StatusServiceUnavailable},
+		{errTooLarge, http.StatusRequestEntityTooLarge},
 		{domain.ErrInvalid, http.StatusBadRequest},
 		{domain.ErrNotFound, http.StatusNotFound},
 		{domain.ErrConflict, http.StatusConflict},

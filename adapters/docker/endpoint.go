@@ -12,6 +12,7 @@ type endpoint struct {
 	query    string
 	ping     bool // GET or HEAD /_ping
 	create   bool // POST /containers/create
+	service  bool // POST /services/create or /services/{id}/update
 	observes bool // only watches: does not keep the machine awake
 
 	starts    bool   // the engine may publish ports before it answers
@@ -19,7 +20,7 @@ type endpoint struct {
 }
 
 func classify(method, target string) endpoint {
-	if after, absolute := strings.CutPrefix(target, "http://"); absolute {
+	if scheme, after, absolute := strings.Cut(target, "://"); absolute && !strings.ContainsAny(scheme, "/?") {
 		if slash := strings.IndexByte(after, '/'); slash >= 0 {
 			target = after[slash:]
 		}
@@ -28,7 +29,7 @@ func classify(method, target string) endpoint {
 	e := endpoint{path: trimVersion(path), query: query}
 	switch method {
 	case "POST":
-		e.create = e.path == "/containers/create"
+		e.create, e.service = e.creates()
 		e.container, e.starts = e.publishes()
 	case "HEAD":
 		e.ping = e.path == "/_ping"
@@ -38,6 +39,22 @@ func classify(method, target string) endpoint {
 		e.observes = e.ping || e.streams()
 	}
 	return e
+}
+
+// creates reports whether a POST creates a container or a service's containers.
+// dockerd matches the decoded path, so an escaped letter does not change what a
+// path is.
+func (e endpoint) creates() (container, service bool) {
+	decoded, err := url.PathUnescape(e.path)
+	if err != nil {
+		return false, false
+	}
+	if decoded = trimVersion(decoded); decoded == "/containers/create" {
+		return true, false
+	}
+	name, found := strings.CutPrefix(decoded, "/services/")
+	name, action, _ := strings.Cut(name, "/")
+	return false, found && (name == "create" && action == "" || action == "update")
 }
 
 // publishes reports whether a POST may have the engine publish ports, and the
@@ -103,22 +120,18 @@ func (e endpoint) flag(key string, absent bool) bool {
 	return true
 }
 
-// trimVersion takes a leading /v<digits>.<digits> off path.
+// trimVersion takes a leading /v<version> off path, which is of digits and dots
+// for dockerd.
 func trimVersion(path string) string {
 	after, ok := strings.CutPrefix(path, "/v")
 	if !ok {
 		return path
 	}
 	version, rest, ok := strings.Cut(after, "/")
-	major, minor, dot := strings.Cut(version, ".")
-	if !ok || !dot || !digits(major) || !digits(minor) {
+	if !ok || version == "" || strings.Trim(version, "0123456789.") != "" {
 		return path
 	}
 	return path[len(path)-len(rest)-1:]
-}
-
-func digits(s string) bool {
-	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
 // template names the route for logs: names, identifiers and tags, which are

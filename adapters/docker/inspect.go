@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 
@@ -17,6 +18,8 @@ const (
 	maxAliases   = 64
 	maxRequested = 4096
 	maxText      = 255
+	maxBinds     = 256
+	maxBindPath  = 4096
 	maxListed    = 8192
 )
 
@@ -36,6 +39,7 @@ type inspection struct {
 		PortBindings    map[string][]struct{ HostIP, HostPort string }
 	}
 	NetworkSettings networkSettings
+	Mounts          mounts
 }
 
 // summary is the part of an entry of GET /containers/json that is used.
@@ -44,7 +48,10 @@ type summary struct {
 	Names           []string
 	Labels          map[string]string
 	NetworkSettings networkSettings
+	Mounts          mounts
 }
+
+type mounts []struct{ Type, Source string }
 
 type networkSettings struct {
 	Networks map[string]struct {
@@ -124,6 +131,7 @@ func (i *inspection) facts() domain.ContainerFacts {
 		Labels:    composeLabels(i.Config.Labels),
 		Running:   i.State.Running && !i.State.Restarting, // between two runs it has no address
 		Requested: i.requested(),
+		Binds:     i.Mounts.binds(),
 	}
 	if f.Running {
 		f.Networks = i.NetworkSettings.networks(f.ID, f.Name)
@@ -132,7 +140,7 @@ func (i *inspection) facts() domain.ContainerFacts {
 }
 
 func (s *summary) facts() domain.ContainerFacts {
-	f := domain.ContainerFacts{ID: s.ID, Labels: composeLabels(s.Labels), Running: true}
+	f := domain.ContainerFacts{ID: s.ID, Labels: composeLabels(s.Labels), Running: true, Binds: s.Mounts.binds()}
 	for _, name := range s.Names {
 		// Legacy links add names of the form /other/alias.
 		if name = strings.TrimPrefix(name, "/"); !strings.Contains(name, "/") {
@@ -159,6 +167,19 @@ func (i *inspection) requested() []domain.PortBinding {
 		}
 	}
 	return out[:min(len(out), maxRequested)]
+}
+
+// binds are the sources of bind mounts, without volumes and what is no path.
+func (m mounts) binds() []string {
+	var out []string
+	for _, one := range m {
+		if one.Type == "bind" && len(one.Source) <= maxBindPath && path.IsAbs(one.Source) && len(out) < maxBinds {
+			if p := strings.Clone(path.Clean(one.Source)); !slices.Contains(out, p) {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
 }
 
 func (n networkSettings) networks(id, container string) []domain.ContainerNetwork {

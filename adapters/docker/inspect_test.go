@@ -2,8 +2,10 @@ package docker
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"os"
+	"path"
 	"strings"
 	"testing"
 
@@ -53,6 +55,24 @@ func TestFactsOfAListedContainer(t *testing.T) {
 	require.Equal(t, []netip.Addr{netip.MustParseAddr("172.17.0.2")}, f.Addrs())
 }
 
+func TestBindsOfAContainer(t *testing.T) {
+	many := mounts{{"bind", "/srv/a"}, {"volume", "/var/lib/docker/volumes/v/_data"}, {"bind", "/srv/b/../c/"}, {"bind", "/srv/a"}, {"bind", "relative"},
+		{"bind", ""}, {"tmpfs", ""}, {"bind", "/" + strings.Repeat("x", maxBindPath)}, {"bind", "/a b/ü"}}
+	require.Equal(t, []string{"/srv/a", "/srv/c", "/a b/ü"}, many.binds())
+	for i := range 2 * maxBinds {
+		many = append(many, mounts{{"bind", fmt.Sprint("/", i)}}...)
+	}
+	require.Len(t, many.binds(), maxBinds)
+
+	answer := `{"Id":"` + strings.Repeat("a", 64) + `","Mounts":[{"Type":"bind","Source":"/srv/a","Destination":"/a","Mode":"","RW":true,"Propagation":"rprivate"}]`
+	var s summary
+	require.NoError(t, json.Unmarshal([]byte(answer+"}"), &s))
+	require.Equal(t, []string{"/srv/a"}, s.facts().Binds)
+	var i inspection
+	require.NoError(t, json.Unmarshal([]byte(answer+`,"State":{"Running":true}}`), &i))
+	require.Equal(t, []string{"/srv/a"}, i.facts().Binds)
+}
+
 // FuzzInspect checks that no answer of a guest makes more than is bounded.
 func FuzzInspect(f *testing.F) {
 	p, err := os.ReadFile("testdata/inspect.json")
@@ -68,6 +88,10 @@ func FuzzInspect(f *testing.F) {
 		require.LessOrEqual(t, len(facts.Name), maxText)
 		require.LessOrEqual(t, len(facts.Networks), maxNetworks)
 		require.LessOrEqual(t, len(facts.Requested), maxRequested)
+		require.LessOrEqual(t, len(facts.Binds), maxBinds)
+		for _, b := range facts.Binds {
+			require.True(t, len(b) <= maxBindPath && path.IsAbs(b) && path.Clean(b) == b, b)
+		}
 		for _, n := range facts.Networks {
 			require.LessOrEqual(t, len(n.Aliases), maxAliases)
 			for _, a := range n.Aliases {

@@ -5,14 +5,9 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/http/httputil"
 
 	"arcbox/domain"
 )
-
-// createLimit bounds the body of POST /containers/create that is read for
-// routing. A larger one is routed by its query alone.
-const createLimit = 8 << 20
 
 // serve reads requests until the client or the server is done with the
 // connection.
@@ -106,13 +101,14 @@ func (s *session) serveOne(ctx context.Context, h *requestHead, size int) bool {
 	var request []byte // what is sent first: the head, and what came along of the body
 	var done bool      // that is all of it
 	role, left, inWindow := domain.RoleNative, b, true
-	if e.create && s.server.opts.Route != nil {
-		var err error
+	if s.judges(e) {
 		inWindow = false
-		if request, done, err = s.peekBody(h, size, &left); err != nil {
+		var err error
+		request, role, err = s.judged(ctx, h, e, size, &done)
+		if errors.Is(err, errVanished) || ctx.Err() != nil {
 			return false
 		}
-		if role, err = s.route(e, content(request[size:], b, done)); err != nil {
+		if err != nil {
 			return s.fail(h, e, done, err)
 		}
 	} else {
@@ -243,48 +239,4 @@ func (s *session) fail(h *requestHead, e endpoint, read bool, err error) bool {
 		s.discard()
 	}
 	return !last
-}
-
-// peekBody reads a request's body, up to createLimit, and takes it and the
-// head off the window.
-func (s *session) peekBody(h *requestHead, size int, b *body) (request []byte, done bool, err error) {
-	request = bytes.Clone(s.in.bytes()[:size])
-	s.in.skip(size)
-	// The engine will say the same again when it reads the body; clients take
-	// any number of interim responses (RFC 9110, 15.2).
-	if h.expect && len(s.in.bytes()) == 0 && b.kind != bodyNone && !s.toClient([]byte("HTTP/1.1 100 Continue\r\n\r\n")) {
-		return nil, false, errVanished
-	}
-	for len(request) < createLimit {
-		p := s.in.bytes()
-		n, done, err := b.follow(p)
-		request = append(request, p[:n]...)
-		s.in.skip(n)
-		if done || err != nil {
-			return request, done, nil //nolint:nilerr // a body that cannot be followed is the engine's to refuse
-		}
-		if s.clientEOF {
-			return request, false, nil
-		}
-		if err := s.receive(); err != nil {
-			return nil, false, err
-		}
-	}
-	return request, false, nil
-}
-
-// content is the body that raw carries, or nil if raw is not all of it or too
-// much.
-func content(raw []byte, framing body, whole bool) []byte {
-	switch {
-	case !whole, len(raw) > createLimit:
-		return nil
-	case framing.kind != bodyChunked:
-		return raw
-	}
-	p, err := io.ReadAll(httputil.NewChunkedReader(bytes.NewReader(raw)))
-	if err != nil {
-		return nil
-	}
-	return p
 }

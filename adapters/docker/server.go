@@ -27,11 +27,14 @@ type Options struct {
 	// DialTimeout bounds opening one stream to an engine that answers. Zero
 	// means ten seconds.
 	DialTimeout time.Duration
-	// Route chooses the role of a container that is about to be created, from
-	// the query and the JSON body of POST /containers/create. The body is nil
-	// when it is larger than 8 MiB. An error is the answer to the client. A nil
-	// Route sends everything to the native role.
-	Route func(query url.Values, body []byte) (domain.Role, error)
+	// Create judges a POST /containers/create by its query and its whole body. It
+	// chooses the role, and the body that the engine gets instead, nil for the
+	// client's own bytes. An error is the answer to the client. It may wait for the
+	// machine. A nil Create sends everything as it is to the native role.
+	Create func(ctx context.Context, query url.Values, body []byte) (role domain.Role, newBody []byte, err error)
+	// Service judges a POST /services/create or /services/{id}/update like Create;
+	// the role is always the native one. Nil lets everything pass.
+	Service func(ctx context.Context, body []byte) (newBody []byte, err error)
 	// Starts is told of requests that start containers. Nil tells nobody.
 	Starts port.Starts
 	// Log gets methods and route templates, at debug; never names, queries,

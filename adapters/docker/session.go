@@ -2,8 +2,8 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"log/slog"
-	"net/url"
 	"sync"
 	"time"
 
@@ -200,21 +200,11 @@ func (s *session) linger() {
 	s.abort()
 }
 
-// route asks which role creates the container.
-func (s *session) route(e endpoint, content []byte) (domain.Role, error) {
-	query, err := url.ParseQuery(e.query)
-	if err != nil {
-		query = url.Values{}
-	}
-	role, err := s.server.opts.Route(query, content)
-	if role == "" {
-		role = domain.RoleNative
-	}
-	return role, err
-}
-
 // logFailure notes a request that was answered in the engine's place.
 func (s *session) logFailure(method string, e endpoint, err error) {
+	if r := (*refusal)(nil); errors.As(err, &r) {
+		err = errRefused
+	}
 	s.server.log.Warn("docker request not served", "method", method, "route", e.template(), "error", err)
 }
 

@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -190,55 +189,6 @@ func TestClientVanishesWhileHeld(t *testing.T) {
 	}
 }
 
-func TestRouteOfCreate(t *testing.T) {
-	var seen atomic.Value
-	type call struct{ query, body string }
-	route := func(q url.Values, body []byte) (domain.Role, error) {
-		seen.Store(call{q.Encode(), string(body)})
-		if strings.Contains(string(body), "amd64") {
-			return "", domain.WithHint(fmt.Errorf("linux/amd64 without an emulator: %w", domain.ErrUnsupported), "install FEX")
-		}
-		return domain.RoleNative, nil
-	}
-	engines := &fakeEngines{engine: httpEngine(t, 1, http.HandlerFunc(echoPath))}
-	s := serve(t, engines, Options{Route: route})
-	c := dial(t, s)
-	br := bufio.NewReader(c)
-	huge := strings.Repeat("z", createLimit+1000)
-	for name, tc := range map[string]struct{ head, body, query, seen, got string }{
-		"length":        {"Content-Length: 2", "{}", "name=x", "{}", "{}"},
-		"chunked":       {"Transfer-Encoding: chunked", "3\r\n{\"a\r\n4;x\r\n\":1}\r\n0\r\n\r\n", "platform=linux%2Farm64", `{"a":1}`, `{"a":1}`},
-		"none":          {"X: y", "", "", "", ""},
-		"beyond bounds": {fmt.Sprintf("Content-Length: %d", len(huge)), huge, "name=x", "", huge},
-	} {
-		go func() {
-			_, _ = io.WriteString(c, "POST /v1.47/containers/create?"+tc.query+" HTTP/1.1\r\nHost: d\r\n"+tc.head+"\r\n\r\n"+tc.body)
-		}()
-		res, body := readResponse(t, br, "POST")
-		require.Equal(t, 200, res.StatusCode, name)
-		want := "/v1.47/containers/create?" + tc.query + " " + tc.got
-		require.True(t, body == want, "%s: %d bytes of %d, %.60q", name, len(body), len(want), body)
-		require.Equal(t, call{tc.query, tc.seen}, seen.Load(), name)
-	}
-	send(t, c, "POST /containers/create HTTP/1.1\r\nHost: d\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
-	res, _ := readResponse(t, br, "POST")
-	require.Equal(t, 100, res.StatusCode)
-	send(t, c, "{}")
-	res, _ = readResponse(t, br, "POST")
-	require.Equal(t, 100, res.StatusCode, "the engine's own")
-	_, body := readResponse(t, br, "POST")
-	require.Equal(t, "/containers/create {}", body)
-
-	dials := engines.engine.dials.Load()
-	for range 2 {
-		send(t, c, "POST /containers/create HTTP/1.1\r\nHost: d\r\nContent-Length: 26\r\n\r\n{\"Platform\":\"linux/amd64\"}")
-		res, body = readResponse(t, br, "POST")
-		require.Equal(t, 501, res.StatusCode)
-		require.JSONEq(t, `{"message":"linux/amd64 without an emulator: not supported here (install FEX)"}`, body)
-	}
-	require.Equal(t, dials, engines.engine.dials.Load())
-}
-
 // twoRoles has an engine for each role.
 type twoRoles map[domain.Role]*fakeEngines
 
@@ -258,7 +208,9 @@ func TestRolesOnOneConnection(t *testing.T) {
 		}))}
 	}
 	engines := twoRoles{domain.RoleNative: says("native"), domain.RoleRosetta: says("rosetta")}
-	s := serve(t, engines, Options{Route: func(q url.Values, _ []byte) (domain.Role, error) { return domain.Role(q.Get("platform")), nil }})
+	s := serve(t, engines, Options{Create: func(_ context.Context, q url.Values, _ []byte) (domain.Role, []byte, error) {
+		return domain.Role(q.Get("platform")), nil, nil
+	}})
 	c := dial(t, s)
 	br := bufio.NewReader(c)
 	for i, tc := range []struct{ query, want string }{{"native", "native"}, {"rosetta", "rosetta"}, {"rosetta", "rosetta"}, {"", "native"}, {"rosetta", "rosetta"}} {
@@ -308,11 +260,17 @@ func TestObserversDoNotHold(t *testing.T) {
 func TestNoSecretsInLog(t *testing.T) {
 	f, log := captureLog(t)
 	engines := &fakeEngines{engine: httpEngine(t, 1, http.HandlerFunc(echoPath))}
-	s := serve(t, engines, Options{Log: log, Route: func(url.Values, []byte) (domain.Role, error) { return domain.RoleNative, nil }})
+	s := serve(t, engines, Options{Log: log, Create: func(_ context.Context, q url.Values, _ []byte) (domain.Role, []byte, error) {
+		if q.Has("refuse") {
+			return "", nil, fmt.Errorf("SECRET: %w", domain.ErrInvalid)
+		}
+		return domain.RoleNative, nil, nil
+	}})
 	c := dial(t, s)
 	br := bufio.NewReader(c)
 	for _, request := range []string{
 		"POST /v1.47/containers/create?name=SECRET HTTP/1.1\r\nX-Registry-Auth: SECRET\r\nHost: SECRET\r\nContent-Length: 18\r\n\r\n{\"Env\":[\"SECRET\"]}",
+		"POST /containers/create?refuse=SECRET HTTP/1.1\r\nHost: d\r\nContent-Length: 2\r\n\r\n{}",
 		"GET /images/SECRET/SECRET/json?SECRET HTTP/1.1\r\nAuthorization: SECRET\r\nHost: d\r\n\r\n",
 		"GET /SECRET HTTP/1.1\r\nHost: d\r\n\r\n",
 	} {

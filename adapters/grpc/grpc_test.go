@@ -30,6 +30,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 type fixture struct {
 	system *mock.MockSystem
+	prune  pruneFunc
 	client arcboxv1.SystemServiceClient
 	server *Server
 	close  context.CancelFunc
@@ -42,7 +43,7 @@ func serve(t *testing.T) *fixture {
 	var closing context.Context
 	closing, f.close = context.WithCancel(context.Background())
 	t.Cleanup(f.close)
-	svc := NewSystemService(closing, f.system, Build{Version: "1.2.3", Commit: "abc"}, Paths{DataDir: "/d", DockerSocket: "/d/run/docker.sock"})
+	svc := NewSystemService(closing, f.system, pruneFunc(func(ctx context.Context, o domain.PruneOptions) (domain.PruneResult, error) { return f.prune(ctx, o) }), Build{Version: "1.2.3", Commit: "abc"}, Paths{DataDir: "/d", DockerSocket: "/d/run/docker.sock"})
 	f.server = NewServer(f.path, []Service{svc}, slog.New(slog.DiscardHandler))
 	left, err := net.ListenUnix("unix", &net.UnixAddr{Name: f.path, Net: "unix"})
 	require.NoError(t, err)

@@ -27,6 +27,7 @@ type Paths struct{ DataDir, DockerSocket, GRPCSocket string }
 type SystemService struct {
 	arcboxv1.UnimplementedSystemServiceServer
 	system  port.System
+	pruning port.Pruning
 	build   Build
 	paths   Paths
 	started time.Time
@@ -35,8 +36,8 @@ type SystemService struct {
 }
 
 // NewSystemService serves the system use-case. Streams end when closing does.
-func NewSystemService(closing context.Context, system port.System, build Build, paths Paths) *SystemService {
-	return &SystemService{system: system, build: build, paths: paths, started: time.Now(), closing: closing}
+func NewSystemService(closing context.Context, system port.System, pruning port.Pruning, build Build, paths Paths) *SystemService {
+	return &SystemService{system: system, pruning: pruning, build: build, paths: paths, started: time.Now(), closing: closing}
 }
 
 // Register implements Service.
@@ -113,6 +114,7 @@ func vmInfo(role domain.Role, v domain.VMStatus) *arcboxv1.VmInfo {
 	if !v.StartedAt.IsZero() {
 		info.StartedAt = timestamppb.New(v.StartedAt)
 	}
+	info.Paused, info.Disk = v.Paused, diskUsage(v)
 	for _, g := range v.Guest.Services {
 		info.Services = append(info.Services, &arcboxv1.GuestService{Name: g.Name, State: string(g.State), Detail: g.Detail, Restarts: uint32(g.Restarts)})
 	}

@@ -34,11 +34,17 @@ type Resources struct {
 	MonitorFD   int                // stream socket for QMP
 	ConsoleFD   int                // stream socket that takes the serial console
 	NetFD       int                // listening socket, opened with O_PATH, of the network card
+	SharesFD    int                // listening socket, opened with O_PATH, of the shared directories
 	Vsock       Vsock
 }
 
-// hotPlugPorts is the number of empty slots for shares that come and go.
+// hotPlugPorts is the number of slots for devices that come and go; the shared
+// directories, with which a machine cannot be written to disk, are in the first.
 const hotPlugPorts = 2
+
+// shareQueue is the size of the queue of shared directories: the guest moves as
+// many pages in one request, less a few for its header, up to 256.
+const shareQueue = 1024
 
 // Args returns QEMU's arguments for a plan. It is pure: the same plan and
 // resources give the same arguments. The order of devices is the guest's order
@@ -96,6 +102,10 @@ func Args(p domain.VMPlan, r Resources) []string {
 		// No port I/O space behind the port: virtio does not need it, and the
 		// firmware would otherwise hand out 4 KiB of 64 to each.
 		a.add("-device", fmt.Sprintf("pcie-root-port,id=hotplug%d,chassis=%d,io-reserve=0", i, i+1))
+	}
+	if r.SharesFD != 0 {
+		a.add("-chardev", fmt.Sprintf("socket,id=fs0,path=/proc/self/fd/%d", r.SharesFD))
+		a.add("-device", shareDevice(r.Accelerator))
 	}
 	// The machine waits for "cont", so that no event of its is missed before the
 	// monitor listens.
@@ -162,6 +172,17 @@ func blockdev(i int, d domain.Disk) string {
 		"file.aio=threads",
 		"file.filename="+escape(d.Path),
 	)...)
+}
+
+func shareDevice(a domain.Accelerator) string {
+	o := []string{
+		"vhost-user-fs-pci", "id=fs", "bus=hotplug0", "chardev=fs0",
+		"tag=" + domain.ShareTag, fmt.Sprintf("queue-size=%d", shareQueue),
+	}
+	if a != domain.AcceleratorKVM {
+		o = append(o, "vectors=0") // as for the network card
+	}
+	return opts(o...)
 }
 
 func networkDevice(p domain.VMPlan, a domain.Accelerator) string {

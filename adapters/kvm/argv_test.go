@@ -33,12 +33,13 @@ func goldenPlan() domain.VMPlan {
 }
 
 func TestArgsGolden(t *testing.T) {
-	full := Resources{Arch: ArchAMD64, Accelerator: domain.AcceleratorKVM, MonitorFD: 6, ConsoleFD: 5, NetFD: 3, Vsock: Vsock{FD: 4}}
+	full := Resources{Arch: ArchAMD64, Accelerator: domain.AcceleratorKVM, MonitorFD: 6, ConsoleFD: 5, NetFD: 3, SharesFD: 7, Vsock: Vsock{FD: 4}}
 	tests := map[string]func(*domain.VMPlan, *Resources){
 		"kvm-amd64":        func(*domain.VMPlan, *Resources) {},
 		"tcg-amd64":        func(_ *domain.VMPlan, r *Resources) { r.Accelerator = domain.AcceleratorTCG },
 		"kvm-kernel-vsock": func(_ *domain.VMPlan, r *Resources) { r.Vsock = Vsock{CID: 42} },
 		"tcg-no-net":       func(_ *domain.VMPlan, r *Resources) { r.Accelerator, r.NetFD = domain.AcceleratorTCG, 0 },
+		"kvm-no-shares":    func(_ *domain.VMPlan, r *Resources) { r.SharesFD = 0 },
 		"kvm-arm64":        func(_ *domain.VMPlan, r *Resources) { r.Arch = ArchARM64 },
 		"tcg-arm64": func(_ *domain.VMPlan, r *Resources) {
 			r.Arch, r.Accelerator = ArchARM64, domain.AcceleratorTCG

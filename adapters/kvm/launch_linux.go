@@ -39,7 +39,9 @@ func (h *Hypervisor) launchOnce(ctx context.Context, spec port.VMSpec, binary st
 		info:   info,
 		quit:   h.options.QuitTimeout,
 		rest:   storageRetry,
+		settle: settleTime,
 		leave:  leaveLimit,
+		pause:  newPause(),
 		log:    h.log.With("machine", plan.Name),
 		kill:   make(chan struct{}),
 		done:   make(chan struct{}),
@@ -60,6 +62,11 @@ func (h *Hypervisor) launchOnce(ctx context.Context, spec port.VMSpec, binary st
 	}()
 	if spec.Link != nil {
 		if r.NetFD, err = inherit.addDuplicate(spec.Link.File()); err != nil {
+			return nil, err
+		}
+	}
+	if spec.Shares != nil {
+		if r.SharesFD, err = inherit.addDuplicate(spec.Shares.File()); err != nil {
 			return nil, err
 		}
 	}

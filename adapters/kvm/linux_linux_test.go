@@ -34,7 +34,7 @@ func TestLinuxGuest(t *testing.T) {
 		plan.Disks = append(plan.Disks, d)
 	}
 	begin := time.Now()
-	m := start(t, h, port.VMSpec{Plan: plan, Link: link})
+	m := start(t, h, port.VMSpec{Plan: plan, Link: link, Shares: newFakeLink(t)})
 	within(t, 20*time.Second, m.console.spoke, "the kernel's first byte")
 	t.Logf("first byte after %s", time.Since(begin))
 	select {

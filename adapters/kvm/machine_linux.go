@@ -21,7 +21,9 @@ type machine struct {
 	info    domain.HypervisorInfo
 	quit    time.Duration // Options.QuitTimeout
 	rest    time.Duration // storageRetry
+	settle  time.Duration // settleTime
 	leave   time.Duration // leaveLimit
+	pause   *pause
 	log     *slog.Logger
 
 	kill     chan struct{} // closed by the first Kill

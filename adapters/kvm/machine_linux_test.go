@@ -128,10 +128,10 @@ func TestBalloon(t *testing.T) {
 	}
 }
 
-func TestDisksAndNetwork(t *testing.T) {
+func TestDisksNetworkAndShares(t *testing.T) {
 	noLeak(t)
 	h := emulated(t, nil)
-	link := newFakeLink(t)
+	link, shares := newFakeLink(t), newFakeLink(t)
 	plan := testPlan(t)
 	plan.MAC, plan.MTU = link.MAC(), link.MTU()
 	dir := filepath.Join(t.TempDir(), "with, comma,,s and = sign")
@@ -141,7 +141,7 @@ func TestDisksAndNetwork(t *testing.T) {
 		require.NoError(t, os.WriteFile(d.Path, make([]byte, 1<<20), 0o600))
 		plan.Disks = append(plan.Disks, d)
 	}
-	m := start(t, h, port.VMSpec{Plan: plan, Link: link})
+	m := start(t, h, port.VMSpec{Plan: plan, Link: link, Shares: shares})
 
 	var blocks []struct {
 		Inserted struct {
@@ -157,14 +157,16 @@ func TestDisksAndNetwork(t *testing.T) {
 	}
 	require.NoError(t, m.Kill(t.Context()))
 
-	card := <-link.servers
-	require.True(t, card.saw(vuGetFeatures), "QEMU talks to the card")
-	within(t, 5*time.Second, card.done, "the end of QEMU's connection")
-	card.close()
-	// The link stays its owner's.
-	c, err := net.Dial("unix", fmt.Sprintf("/proc/self/fd/%d", link.file.Fd()))
-	require.NoError(t, err)
-	require.NoError(t, c.Close())
+	for _, l := range []*fakeLink{link, shares} {
+		device := <-l.servers
+		require.True(t, device.saw(vuGetFeatures), "QEMU talks to the device")
+		within(t, 5*time.Second, device.done, "the end of QEMU's connection")
+		device.close()
+		// The link stays its owner's.
+		c, err := net.Dial("unix", fmt.Sprintf("/proc/self/fd/%d", l.file.Fd()))
+		require.NoError(t, err)
+		require.NoError(t, c.Close())
+	}
 }
 
 func TestVsockDevice(t *testing.T) {

@@ -17,6 +17,9 @@ const (
 	// storageRetry is how long a machine rests that QEMU paused because the host could
 	// not store what the guest wrote, before it is let on again.
 	storageRetry = 5 * time.Second
+	// settleTime is how long a machine that was let on must run to count as running:
+	// a write that fails again pauses it within milliseconds.
+	settleTime = 2 * time.Second
 	// leaveLimit is how long QEMU may take to exit after it said that it shuts down.
 	// It flushes disks then, and waits for vhost-user devices, one of which
 	// may be silent.
@@ -33,6 +36,8 @@ type supervisor struct {
 	killed   bool
 	failure  error
 	retry    <-chan time.Time
+	settled  <-chan time.Time // after a retry
+	trouble  []byte           // data of the newest BLOCK_IO_ERROR
 	overdue  <-chan time.Time // after SHUTDOWN
 	stuck    bool             // in its exit, and killed for that
 }
@@ -80,8 +85,13 @@ func (s *supervisor) watch() {
 			s.m.log.Warn("QEMU does not exit after its shutdown, killing it", "after", s.m.leave)
 			s.m.qemu.kill()
 		case <-s.retry:
-			s.retry = nil
+			s.retry, s.settled = nil, time.After(s.m.settle)
 			s.helpers.Go(s.resume)
+		case <-s.settled:
+			s.settled = nil
+			if s.m.pause.set("") {
+				s.m.log.Info("the machine goes on")
+			}
 		}
 	}
 }
@@ -95,8 +105,14 @@ func (s *supervisor) event(e qmp.Event) {
 	case "GUEST_PANICKED":
 		s.fail(fmt.Errorf("the guest's kernel panicked: %w", domain.ErrUnavailable))
 	case "STOP":
+		s.settled = nil
 		s.helpers.Go(s.ask)
-	case "BLOCK_IO_ERROR", "MEMORY_FAILURE":
+	case "BLOCK_IO_ERROR":
+		s.trouble = bounded(e.Data)
+		if s.retry == nil && s.settled == nil { // else it is paused for what was told
+			s.m.log.Error("host trouble with a machine", "event", e.Name, "data", string(s.trouble))
+		}
+	case "MEMORY_FAILURE":
 		s.m.log.Error("host trouble with a machine", "event", e.Name, "data", string(bounded(e.Data)))
 	default:
 		s.m.log.Debug("monitor event", "event", e.Name, "data", string(bounded(e.Data)))
@@ -130,7 +146,9 @@ func (s *supervisor) paused(state string) {
 	case "guest-panicked":
 		s.fail(fmt.Errorf("the guest's kernel panicked: %w", domain.ErrUnavailable))
 	case "io-error":
-		s.m.log.Error("a disk image could not be written, the machine is paused", "retry", s.m.rest)
+		if s.m.pause.set(storageTrouble(s.trouble)) {
+			s.m.log.Error("a disk image could not be written, the machine is paused", "retry", s.m.rest)
+		}
 		s.retry = time.After(s.m.rest)
 	}
 }

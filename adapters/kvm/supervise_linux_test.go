@@ -69,7 +69,7 @@ func supervised(t *testing.T, status string) (*machine, *scriptedMonitor) {
 	client, err := qmp.Connect(t.Context(), local, qmp.Options{})
 	require.NoError(t, err)
 	m := &machine{
-		qemu: &qemu{p, client}, quit: 100 * time.Millisecond, rest: 10 * time.Millisecond, leave: 50 * time.Millisecond,
+		qemu: &qemu{p, client}, quit: 100 * time.Millisecond, rest: 10 * time.Millisecond, settle: 50 * time.Millisecond, pause: newPause(), leave: 50 * time.Millisecond,
 		log: quiet(), kill: make(chan struct{}), done: make(chan struct{}),
 	}
 	go m.supervise()
@@ -110,6 +110,37 @@ func TestMachineThatCannotWriteRestsAndGoesOn(t *testing.T) {
 	s.event(`{"event": "STOP"}`)
 	require.Eventually(t, func() bool { return s.saw("cont") }, 5*time.Second, time.Millisecond)
 	require.NoError(t, m.Err())
+	why, changed := m.Paused()
+	require.Contains(t, why, "the host's disk is full")
+	within(t, 5*time.Second, changed, "the machine to go on")
+	why, _ = m.Paused()
+	require.Empty(t, why)
+}
+
+func TestAMachineIsPausedUntilItsWritesSucceed(t *testing.T) {
+	m, s := supervised(t, "io-error")
+	_, changed := m.Paused()
+	began := time.Now()
+	for time.Since(began) < 300*time.Millisecond { // every retry fails
+		s.event(`{"event": "STOP"}`)
+		time.Sleep(20 * time.Millisecond)
+		if why, next := m.Paused(); why == "" {
+			require.Less(t, time.Since(began), 100*time.Millisecond, "it went on between two writes that failed")
+		} else {
+			require.NotEqual(t, changed, next)
+		}
+	}
+}
+
+func TestStorageTrouble(t *testing.T) {
+	for data, want := range map[string]string{
+		"": "the host's disk is full: ",
+		`{"nospace": true, "reason": "No space left on device"}`:   "the host's disk is full: ",
+		`{"nospace": false, "reason": "Input/output error"}`:       "the host cannot store the data disk (Input/output error): ",
+		`{"nospace": false, "reason": "` + string(make([]byte, 9)): "the host's disk is full: ",
+	} {
+		require.Contains(t, storageTrouble([]byte(data)), want, data)
+	}
 }
 
 func TestMachineThatIsPausedOnPurposeIsLeftAlone(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"arcbox/adapters/internal/hostfile"
 	"arcbox/application/port"
@@ -21,7 +22,10 @@ type Disks struct {
 	log  *slog.Logger
 }
 
-var _ port.Disks = (*Disks)(nil)
+var (
+	_ port.Disks      = (*Disks)(nil)
+	_ port.DiskImages = (*Disks)(nil)
+)
 
 // NewDisks returns the maker of disk images; dataDir is where the runtime's
 // files are taken from.
@@ -54,6 +58,9 @@ func (d *Disks) EnsureData(ctx context.Context, path string, size domain.GiB) er
 		err := fmt.Errorf("data disk %s is not a regular file: %w", path, domain.ErrInvalid)
 		return domain.WithHint(err, "move it away, or choose another path for the disk image")
 	case fi.Size() >= want:
+		if fi.Size() > want {
+			d.log.Warn("the data disk is larger than configured, and stays so: a disk is never made smaller", "path", path, "bytes", fi.Size(), "gib", size)
+		}
 		return nil
 	}
 	if err := growData(path, fi, want); err != nil {
@@ -61,6 +68,22 @@ func (d *Disks) EnsureData(ctx context.Context, path string, size domain.GiB) er
 	}
 	d.log.Info("grew data disk", "path", path, "from_bytes", fi.Size(), "gib", size)
 	return nil
+}
+
+// Image implements port.DiskImages. A link is followed.
+func (d *Disks) Image(path string) (domain.DiskImage, error) {
+	fi, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return domain.DiskImage{}, nil
+	case err != nil:
+		return domain.DiskImage{}, fmt.Errorf("data disk %s: %w", path, err)
+	}
+	i := domain.DiskImage{Size: uint64(fi.Size())}
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		i.Allocated = uint64(st.Blocks) * 512 // whatever st_blksize says: stat(2)
+	}
+	return i, nil
 }
 
 // createData leaves an empty image behind when it is interrupted, which the

@@ -104,3 +104,23 @@ func TestEnsureDataCleansUpAfterAFailure(t *testing.T) {
 	require.Contains(t, domain.Hint(err), "smaller disk")
 	require.NoFileExists(t, img)
 }
+
+func TestImageTellsWhatTheHostHasOfADisk(t *testing.T) {
+	dir := t.TempDir()
+	d, img := store.NewDisks(dir, quiet()), filepath.Join(dir, "docker.img")
+	i, err := d.Image(img)
+	require.NoError(t, err)
+	require.Zero(t, i)
+	require.NoError(t, d.EnsureData(t.Context(), img, 1))
+	f, err := os.OpenFile(img, os.O_RDWR, 0)
+	require.NoError(t, err)
+	_, err = f.WriteAt(make([]byte, 1<<20), 0)
+	require.NoError(t, err)
+	require.NoError(t, f.Sync())
+	require.NoError(t, f.Close())
+	i, err = d.Image(img)
+	require.NoError(t, err)
+	require.EqualValues(t, 1<<30, i.Size)
+	require.GreaterOrEqual(t, i.Allocated, uint64(1<<20))
+	require.Less(t, i.Allocated, uint64(2<<20))
+}

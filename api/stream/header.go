@@ -18,8 +18,14 @@ const MaxAddress = 256
 // Network is what kind of address follows.
 type Network byte
 
-// NetworkTCP is a TCP connection to "ip:port". Names are not resolved.
-const NetworkTCP Network = 1
+// The networks.
+const (
+	// NetworkTCP is a TCP connection to "ip:port". Names are not resolved.
+	NetworkTCP Network = 1
+	// NetworkAccept is a connection that waits in the guest for the host: the
+	// address is the id under which the agent announced it.
+	NetworkAccept Network = 2
+)
 
 // Status is the agent's one-byte answer to a header.
 type Status byte
@@ -30,7 +36,7 @@ const (
 	StatusMalformed   Status = 1 // header or address not understood
 	StatusUnsupported Status = 2 // version or network not known
 	StatusForbidden   Status = 3 // address is not of this guest or its containers
-	StatusRefused     Status = 4 // nobody listens there
+	StatusRefused     Status = 4 // nobody listens there, or waits under this id
 	StatusUnreachable Status = 5 // no answer, or no route
 	StatusBusy        Status = 6 // too many connections
 )

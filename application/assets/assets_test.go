@@ -327,6 +327,26 @@ func TestClear(t *testing.T) {
 	require.ErrorContains(t, err, "removing asset set 1.0.0: busy")
 }
 
+func TestRemoveOldKeepsWhatIsBooted(t *testing.T) {
+	f, data := setUp(t), manifest("1.0.0")
+	s := f.service(t, assets.Options{Version: "1.0.0", ManifestSHA256: sum(data)})
+	paths, _, err := s.RemoveOld(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, paths, "it is not known yet what is booted")
+
+	f.cached("1.0.0", data)
+	f.ensures("1.0.0").Times(assetCount)
+	f.versions("0.9.0", "1.0.0")
+	f.versions("0.9.0", "1.0.0")
+	_, err = s.Resolve(t.Context())
+	require.NoError(t, err)
+	f.cache.EXPECT().Remove(gomock.Any(), "0.9.0").Return([]string{"a", "b"}, nil)
+	paths, bytes, err := s.RemoveOld(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"a", "b"}, paths)
+	require.EqualValues(t, 14, bytes, "kernel and root")
+}
+
 func TestNewRefuses(t *testing.T) {
 	f := setUp(t)
 	for _, o := range []assets.Options{

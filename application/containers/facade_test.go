@@ -140,7 +140,8 @@ func TestFacadeAContainerThatMovedLeavesTheOtherMachine(t *testing.T) {
 		engines := containers.New(containers.Options{}, map[domain.Role]containers.Machine{
 			domain.RoleNative: {VM: first}, domain.RoleRosetta: {VM: second}}, a.Ports.Events, log)
 		forwards := containers.NewForwards(containers.ForwardOptions{}, a.Ports.Events, log)
-		network := containers.NewNetwork(engines, forwards, containers.NewNames(), mock.NewMockContainerWatcher(gomock.NewController(t)), log)
+		network := containers.NewNetwork(containers.NetworkParts{Engines: engines, Forwards: forwards, Names: containers.NewNames(),
+			Watcher: mock.NewMockContainerWatcher(gomock.NewController(t)), Log: log})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { defer close(ended); network.Run(ctx) }()

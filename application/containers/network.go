@@ -21,20 +21,35 @@ const (
 	maxBehind = 1024
 )
 
-// Network makes ports and names of containers appear on the host, for as long
-// as their machines run.
+// Network makes ports and names of containers appear on the host, and changes
+// of the host's files in containers, for as long as their machines run.
 type Network struct {
 	engines  *Engines
 	forwards *Forwards
 	names    *Names
+	watches  *Watches
+	sockets  *Sockets
 	watcher  port.ContainerWatcher
 	log      *slog.Logger
 }
 
+// NetworkParts is what a Network is made of. All are required but Watches and
+// Sockets: without them changes on the host do not reach containers' watchers,
+// and containers reach no sockets of the host.
+type NetworkParts struct {
+	Engines  *Engines
+	Forwards *Forwards
+	Names    *Names
+	Watches  *Watches
+	Sockets  *Sockets
+	Watcher  port.ContainerWatcher
+	Log      *slog.Logger
+}
+
 // NewNetwork returns a network of the engines' machines that does nothing until
 // Run.
-func NewNetwork(e *Engines, f *Forwards, n *Names, w port.ContainerWatcher, log *slog.Logger) *Network {
-	return &Network{engines: e, forwards: f, names: n, watcher: w, log: log}
+func NewNetwork(p NetworkParts) *Network {
+	return &Network{engines: p.Engines, forwards: p.Forwards, names: p.Names, watches: p.Watches, sockets: p.Sockets, watcher: p.Watcher, log: p.Log}
 }
 
 // Run serves every run of every machine until ctx ends, and returns when
@@ -93,6 +108,7 @@ type served struct {
 	run      *lifecycle.Instance
 	engine   *engine
 	forwards *forwardRun
+	watches  *watchRun // nil when nothing is to be watched
 	log      *slog.Logger
 	cancel   context.CancelFunc
 	watch    func() // follows the engine's containers; only the first call counts
@@ -102,9 +118,16 @@ type served struct {
 func (n *Network) serve(ctx context.Context, b *backend, run *lifecycle.Instance, machine domain.MachineName) *served {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &served{network: n, role: b.role, run: run, engine: &engine{run: run, port: b.options.DockerPort}, cancel: cancel,
-		forwards: n.forwards.begin(b.role, machine, run.Link()), log: n.log.With("machine", string(machine))}
+		forwards: n.forwards.begin(b.role, machine, run.Link()), log: n.log.With("machine", string(machine)),
+		watches: n.watches.begin(machine, run.Session())}
 	s.watch = sync.OnceFunc(func() { s.wg.Go(func() { s.follow(ctx) }) })
 	s.wg.Go(func() { s.forwards.retry(ctx) })
+	if s.watches != nil {
+		s.wg.Go(func() { s.watches.run(ctx) })
+	}
+	if n.sockets != nil {
+		s.wg.Go(func() { n.sockets.Run(ctx, run.Session()) })
+	}
 	if source, ok := run.Session().(port.ForwardSource); ok {
 		s.wg.Go(func() {
 			if err := source.Forwards(ctx, s.forwards); err != nil && ctx.Err() == nil && !closed(run.Done()) {
@@ -153,6 +176,7 @@ func (s *served) learn(c domain.ContainerChange) error {
 		s.behind(c.Networks)
 	}
 	s.forwards.learn(c)
+	s.watches.learn(c)
 	s.network.names.learn(s.role, c)
 	return nil
 }

@@ -30,6 +30,8 @@ type host struct {
 	forwards *containers.Forwards
 	names    *containers.Names
 	engine   *watched
+	trees    *trees
+	blind    bool   // vm.watch is off
 	stop     func() // the network, as the daemon does when it stops
 }
 
@@ -42,8 +44,15 @@ type watched struct {
 
 func onHost(t *testing.T, f func(t *testing.T, h *host)) {
 	t.Helper()
+	onHostThat(t, func(*host) {}, f)
+}
+
+// onHostThat has prepare change the host before its machine is started.
+func onHostThat(t *testing.T, prepare func(h *host), f func(t *testing.T, h *host)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		h := &host{t: t, rig: lifecycletest.New(t), engine: &watched{fail: make(chan error)}}
+		h := &host{t: t, rig: lifecycletest.New(t), engine: &watched{fail: make(chan error)}, trees: &trees{}}
+		prepare(h)
 		h.vm = h.rig.Actor(t, lifecycletest.Options())
 		log := slog.New(slog.DiscardHandler)
 		engines := containers.New(containers.Options{}, map[domain.Role]containers.Machine{domain.RoleNative: {VM: h.vm}}, h.rig.Ports.Events, log)
@@ -51,7 +60,7 @@ func onHost(t *testing.T, f func(t *testing.T, h *host)) {
 		h.names = containers.NewNames()
 		w := mock.NewMockContainerWatcher(gomock.NewController(t))
 		w.EXPECT().Watch(gomock.Any(), gomock.Any(), gomock.Any()).AnyTimes().DoAndReturn(h.engine.watch)
-		network := containers.NewNetwork(engines, h.forwards, h.names, w, log)
+		network := containers.NewNetwork(containers.NetworkParts{Engines: engines, Forwards: h.forwards, Names: h.names, Watches: h.watches(), Watcher: w, Log: log})
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan struct{})
 		go func() { defer close(ended); network.Run(ctx) }()

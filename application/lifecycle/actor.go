@@ -43,6 +43,8 @@ type Actor struct {
 	remains     *remains // of the newest kill
 	run         *run     // set while the machine runs or could not be closed
 	guest       domain.GuestStatus
+	paused      string // why the machine stands still
+	diskLow     bool   // already published
 	hypervisor  domain.HypervisorInfo
 	toldReason  string // for which no better accelerator was used, already published
 	waiters     []chan<- readyReply

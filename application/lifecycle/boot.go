@@ -184,15 +184,23 @@ func (b *boot) try(ctx context.Context, machine domain.Machine, info *domain.Hyp
 			}
 		}
 	}()
+	starting, cancel := context.WithTimeout(ctx, left())
+	defer cancel()
+	config, err := b.ports.HostConfig.GuestConfig(starting)
+	if err != nil {
+		return nil, fmt.Errorf("reading what the guest has to know of the host: %w", err)
+	}
 	link, err := b.ports.Networks.Open(machine.Name)
 	if err != nil {
 		return nil, fmt.Errorf("opening the network: %w", err)
 	}
 	opened.add("network", func(context.Context) error { return link.Close() })
+	shares, err := b.share(machine.Name, config.Shares, &opened)
+	if err != nil {
+		return nil, err
+	}
 
-	starting, cancel := context.WithTimeout(ctx, left())
-	defer cancel()
-	vm, err = b.ports.Hypervisor.Start(starting, port.VMSpec{Plan: b.plan(machine, link), Link: link})
+	vm, err = b.ports.Hypervisor.Start(starting, port.VMSpec{Plan: b.plan(machine, link, config.Shares), Link: link, Shares: shares})
 	if err != nil {
 		vm = nil
 		return nil, fmt.Errorf("starting the hypervisor: %w", err)
@@ -205,6 +213,9 @@ func (b *boot) try(ctx context.Context, machine domain.Machine, info *domain.Hyp
 		return nil, err
 	}
 	opened.add("agent session", func(context.Context) error { return session.Close() })
+	if err := b.configure(ctx, vm, session, config, left()); err != nil {
+		return nil, err
+	}
 	r := &run{
 		closing: make(chan struct{}, 1),
 		vm:      vm, session: session, inst: newInstance(b.generation, vm, session, link),
@@ -216,62 +227,25 @@ func (b *boot) try(ctx context.Context, machine domain.Machine, info *domain.Hyp
 	return r, nil
 }
 
-func (b *boot) plan(m domain.Machine, link port.NetworkLink) domain.VMPlan {
+// share opens the wire to the shares, which lasts longer than the machine; nil
+// where there is none, or the hypervisor serves them.
+func (b *boot) share(name domain.MachineName, shares []domain.Share, opened *undo) (port.ShareLink, error) {
+	if b.ports.Shares == nil || len(shares) == 0 {
+		return nil, nil
+	}
+	link, err := b.ports.Shares.Open(name, shares)
+	if err != nil {
+		return nil, fmt.Errorf("opening the shared directories: %w", err)
+	}
+	opened.add("shared directories", func(context.Context) error { return link.Close() })
+	return link, nil
+}
+
+func (b *boot) plan(m domain.Machine, link port.NetworkLink, shares []domain.Share) domain.VMPlan {
 	return domain.VMPlan{
 		Name: m.Name, CPUs: m.CPUs, Memory: m.Memory, Kernel: m.Kernel, Cmdline: m.Cmdline, Disks: m.Disks,
-		MAC: link.MAC(), MTU: link.MTU(),
+		MAC: link.MAC(), MTU: link.MTU(), Shares: shares,
 		ConsoleLog:  b.ports.Logs.Path(m.Name, "kernel"),
 		Accelerator: b.options.Accelerator,
-	}
-}
-
-// connect waits for the guest's agent, and no longer than its machine lives.
-func (b *boot) connect(ctx context.Context, vm port.VM, budget time.Duration) (port.AgentSession, error) {
-	bounded, cancel := context.WithTimeout(ctx, budget)
-	defer cancel()
-	stop := cancelWhen(vm.Done(), cancel)
-	session, err := b.ports.Agents.Connect(bounded, b.options.Machine, vm,
-		b.options.budget(b.options.Timing.Silence, vm.Info()))
-	stop()
-	if err == nil {
-		return session, nil
-	}
-	select {
-	case <-vm.Done():
-		reason := vm.Err()
-		if reason == nil {
-			reason = errors.New("the guest powered off")
-		}
-		return nil, fmt.Errorf("waiting for the guest's agent: the virtual machine went down (%w): %w%s",
-			domain.ErrUnavailable, reason, b.consoleTail())
-	default:
-	}
-	if bounded.Err() != nil && ctx.Err() == nil {
-		err = fmt.Errorf("%w: %w", domain.ErrTimeout, err)
-	}
-	return nil, fmt.Errorf("waiting for the guest's agent: %w%s", err, b.consoleTail())
-}
-
-// cancelWhen calls cancel when done is closed, until stop is called; stop waits
-// for its goroutine.
-func cancelWhen(done <-chan struct{}, cancel func()) (stop func()) {
-	quit, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		select {
-		case <-done:
-			cancel()
-		case <-quit:
-		}
-	}()
-	return func() { close(quit); <-ended }
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
 	}
 }

@@ -27,7 +27,7 @@ func (a *Actor) execute(ctx context.Context, effect domain.LifecycleEffect) {
 		a.setBalloon(e.Target)
 	case domain.BumpGeneration:
 		a.generation++
-		a.guest = domain.GuestStatus{}
+		a.guest, a.paused = domain.GuestStatus{}, ""
 	case domain.PublishEvent:
 		a.tell(e.Kind, e.Detail)
 	case domain.ReadyWaiters, domain.FailWaiters, domain.AnswerStops:

@@ -80,17 +80,20 @@ func DefaultTiming() Timing {
 	}
 }
 
-// Ports is what a lifecycle needs from the world. All are required.
+// Ports is what a lifecycle needs from the world. All but Shares are required.
 type Ports struct {
 	Assets     port.BootAssets
 	Store      port.MachineStore
 	Disks      port.Disks
 	Networks   port.Networks
+	HostConfig port.HostConfig
 	Hypervisor port.Hypervisor
-	Agents     port.Agents
-	Logs       port.LogFiles
-	Events     port.EventPublisher
-	Log        *slog.Logger
+	// Shares is nil where the hypervisor serves shared directories itself.
+	Shares port.Shares
+	Agents port.Agents
+	Logs   port.LogFiles
+	Events port.EventPublisher
+	Log    *slog.Logger
 }
 
 func (o Options) check() error {

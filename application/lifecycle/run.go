@@ -26,10 +26,13 @@ type run struct {
 	watchers sync.WaitGroup
 }
 
+// newsFunc is told the guest's status, and why the machine stands still.
+type newsFunc func(ctx context.Context, s domain.GuestStatus, paused string)
+
 // watch starts the goroutines that follow the run: news is called with every
-// status of the guest, lost once when the run is lost. Both give up when their
+// status of the guest and every pause, lost once when the run is lost. Both give up when their
 // context ends, which close sees to.
-func (r *run) watch(ctx context.Context, news func(context.Context, domain.GuestStatus), lost func(context.Context)) {
+func (r *run) watch(ctx context.Context, news newsFunc, lost func(context.Context)) {
 	ctx, r.unwatch = context.WithCancel(ctx)
 	r.watchers.Go(func() { r.follow(ctx, news, lost) })
 	if b, ok := r.vm.(port.Balloon); ok {
@@ -37,12 +40,15 @@ func (r *run) watch(ctx context.Context, news func(context.Context, domain.Guest
 	}
 }
 
-func (r *run) follow(ctx context.Context, news func(context.Context, domain.GuestStatus), lost func(context.Context)) {
+func (r *run) follow(ctx context.Context, news newsFunc, lost func(context.Context)) {
 	for {
 		status, changed := r.session.Status()
-		news(ctx, status)
+		why, pausing := pausedBy(r.vm)
+		news(ctx, status, why)
 		select {
 		case <-changed:
+			continue
+		case <-pausing:
 			continue
 		case <-ctx.Done():
 			return
@@ -53,6 +59,15 @@ func (r *run) follow(ctx context.Context, news func(context.Context, domain.Gues
 		lost(ctx)
 		return
 	}
+}
+
+// pausedBy says why a machine stands still, and when that changes; one that
+// cannot tell never does.
+func pausedBy(vm port.VM) (why string, changed <-chan struct{}) {
+	if p, ok := vm.(port.Pausing); ok {
+		return p.Paused()
+	}
+	return "", nil
 }
 
 func (r *run) resize(ctx context.Context, b port.Balloon) {

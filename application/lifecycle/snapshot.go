@@ -37,6 +37,7 @@ func (a *Actor) publish() {
 		s.Instance = a.run.inst
 		s.Status.Hypervisor = a.run.info
 		s.Status.Guest = a.guest
+		s.Status.Paused = a.paused
 		s.Status.Hello = a.run.hello
 		s.Status.StartedAt = a.run.started
 	}

@@ -64,6 +64,7 @@ type (
 	guestNews struct {
 		run    *run
 		status domain.GuestStatus
+		paused string
 	}
 )
 
@@ -98,7 +99,9 @@ func (a *Actor) accept(ctx context.Context, r *run) {
 	a.touchNow()
 	a.tellAccelerator(r.info)
 	r.watch(ctx,
-		func(ctx context.Context, s domain.GuestStatus) { a.postUnless(ctx, guestNews{r, s}) },
+		func(ctx context.Context, s domain.GuestStatus, paused string) {
+			a.postUnless(ctx, guestNews{r, s, paused})
+		},
 		func(ctx context.Context) { a.postUnless(ctx, lostRun{r}) })
 }
 
@@ -137,6 +140,8 @@ func (n guestNews) handle(ctx context.Context, a *Actor) {
 			a.touchNow() // the last container was the last use
 		}
 		a.guest = n.status
+		a.tellDisk(n.status.Disk)
+		a.tellPause(n.paused)
 		a.publish()
 	}
 }

@@ -49,3 +49,11 @@ type Balloon interface {
 	// SetMemory asks the guest to work with this much memory.
 	SetMemory(ctx context.Context, memory domain.MiB) error
 }
+
+// Pausing is implemented by machines that the host may have to pause.
+type Pausing interface {
+	// Paused says in one line why the machine stands still by itself, "" while it
+	// runs, and returns a channel that is closed when that changes. A machine that
+	// stands still gives no sign of life and is not lost.
+	Paused() (why string, changed <-chan struct{})
+}

@@ -50,6 +50,17 @@ type TreeWatch interface {
 	Close() error
 }
 
+// GuestWrites knows what a guest itself has just changed in its shares. A
+// TreeWatcher sees these changes like all others, but the guest's watchers saw
+// them when they were made: a second time would have programs that watch what
+// they write build without end.
+type GuestWrites interface {
+	// Wrote says whether the newest change of a path is the guest's: it created,
+	// changed, moved or removed it a moment ago, and the host did not since. It is
+	// asked for each event of the host, when that is read, and must be quick.
+	Wrote(path string) bool
+}
+
 // Toucher is implemented by sessions with agents that tell the guest's watchers
 // of changes on the host.
 type Toucher interface {

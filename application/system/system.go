@@ -49,7 +49,9 @@ type Ports struct {
 	// the start; nil is all of it. Sockets are open before a start begins, and
 	// what could not be opened goes on trying, so it does not wait.
 	Network func() error
-	Log     *slog.Logger
+	// Space is for Prune, and for what VM says of the data disk's image.
+	Space Space
+	Log   *slog.Logger
 }
 
 // System implements port.System.
@@ -115,7 +117,11 @@ func (s *System) Watch(ctx context.Context, f func(e domain.Event, missed int) e
 // VM implements port.System. A role that this host does not have does not exist.
 func (s *System) VM(role domain.Role) domain.VMStatus {
 	if vm := s.ports.Machines[role]; vm != nil {
-		return vm.Status()
+		status := vm.Status()
+		if role == domain.RoleNative {
+			status.Image = s.image()
+		}
+		return status
 	}
 	return domain.VMStatus{Machine: role.Machine(), State: domain.StateNotExist, Reason: s.missing(role).Error()}
 }

@@ -26,6 +26,7 @@ type world struct {
 	system  *system.System
 	network func() error
 	engine  func(context.Context) error
+	space   *space
 	updates []domain.SetupStatus // read it after settle
 	settle  func()
 }
@@ -44,15 +45,17 @@ func inWorld(t *testing.T, mode system.BootMode, f func(t *testing.T, w *world))
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ok := func(context.Context) error { return nil }
-		w := &world{rig: lifecycletest.New(t), network: func() error { return nil }, engine: ok}
+		w := &world{rig: lifecycletest.New(t), network: func() error { return nil }, engine: ok, space: &space{allocated: []uint64{0}}}
 		w.vm = w.rig.Actor(t, lifecycletest.Options())
 		engines := mock.NewMockEngines(gomock.NewController(t))
 		engines.EXPECT().EnsureReady(gomock.Any(), domain.RoleNative).AnyTimes().DoAndReturn(
 			func(ctx context.Context, _ domain.Role) (port.Engine, error) { return nil, w.engine(ctx) })
+		engines.EXPECT().Hold(domain.RoleNative).AnyTimes().Return(func() {})
 		s, err := system.New(system.Options{Boot: mode}, system.Ports{
 			Machines: map[domain.Role]*lifecycle.Actor{domain.RoleNative: w.vm},
 			Engines:  engines, Assets: w.rig.Ports.Assets, Events: events.New(),
 			Network: func() error { return w.network() },
+			Space:   system.Space{Images: w.space, Pruner: w.space, OldAssets: w.space, DataDisk: "docker.img", DiskSize: 32},
 			Log:     slog.New(slog.DiscardHandler),
 		})
 		require.NoError(t, err)

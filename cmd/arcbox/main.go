@@ -23,6 +23,7 @@ func main() {
 	deps := bootstrap.CommandLine(b, os.Environ())
 	deps.Stdout, deps.Stderr = os.Stdout, os.Stderr
 	deps.Terminal = term.IsTerminal(int(os.Stderr.Fd()))
+	deps.Stdin, deps.Asks = os.Stdin, deps.Terminal && term.IsTerminal(int(os.Stdin.Fd()))
 	os.Exit(run(deps, os.Args[1:]))
 }
 

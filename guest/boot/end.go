@@ -51,7 +51,7 @@ func othersRun() bool {
 // whose file system is mounted at the last of them. What is busy is detached,
 // and the disk is then made read-only, which leaves it as clean as an unmount.
 func Unmount(dirs ...string) error {
-	text, err := os.ReadFile("/proc/self/mountinfo")
+	text, err := os.ReadFile(mountInfo)
 	if err != nil {
 		return fmt.Errorf("list of mounts: %w", err)
 	}

@@ -14,9 +14,6 @@ import (
 type wanted struct {
 	target, fstype, data string
 	flags                uintptr
-	// always is false for directories that need a file system in memory only
-	// where the root cannot be written.
-	always bool
 }
 
 const hard = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
@@ -25,41 +22,37 @@ const hard = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 // program has mounted already is left as it is.
 func table() []wanted {
 	return []wanted{
-		{"/proc", "proc", "", hard, true},
-		{"/sys", "sysfs", "", hard, true},
-		{"/dev", "devtmpfs", "mode=0755", unix.MS_NOSUID, true},
-		{"/dev/pts", "devpts", "mode=0620,gid=5,ptmxmode=0666", unix.MS_NOSUID | unix.MS_NOEXEC, true},
-		{"/dev/shm", "tmpfs", "mode=1777", unix.MS_NOSUID | unix.MS_NODEV, true},
-		{"/dev/mqueue", "mqueue", "", hard, true},
-		{"/sys/fs/cgroup", "cgroup2", "nsdelegate", hard, true},
-		{"/run", "tmpfs", "mode=0755", unix.MS_NOSUID | unix.MS_NODEV, false},
-		{"/tmp", "tmpfs", "mode=1777", unix.MS_NOSUID | unix.MS_NODEV, false},
-		// Programs of containers and of Kubernetes live below /var and /opt.
-		{"/var", "tmpfs", "mode=0755", 0, false},
-		{"/opt", "tmpfs", "mode=0755", 0, false},
-		{"/root", "tmpfs", "mode=0700", unix.MS_NOSUID | unix.MS_NODEV, false},
-		{"/mnt", "tmpfs", "mode=0755", 0, false},
+		{"/proc", "proc", "", hard},
+		{"/sys", "sysfs", "", hard},
+		{"/dev", "devtmpfs", "mode=0755", unix.MS_NOSUID},
+		{"/dev/pts", "devpts", "mode=0620,gid=5,ptmxmode=0666", unix.MS_NOSUID | unix.MS_NOEXEC},
+		{"/dev/shm", "tmpfs", "mode=1777", unix.MS_NOSUID | unix.MS_NODEV},
+		{"/dev/mqueue", "mqueue", "", hard},
+		{"/sys/fs/cgroup", "cgroup2", "nsdelegate", hard},
+		{"/run", "tmpfs", "mode=0755", unix.MS_NOSUID | unix.MS_NODEV},
+		{"/tmp", "tmpfs", "mode=1777", unix.MS_NOSUID | unix.MS_NODEV},
+		// Not in the root's bounded memory: programs of containers and of Kubernetes
+		// live below /var and /opt.
+		{"/var", "tmpfs", "mode=0755", 0},
+		{"/opt", "tmpfs", "mode=0755", 0},
+		{"/root", "tmpfs", "mode=0700", unix.MS_NOSUID | unix.MS_NODEV},
+		{"/mnt", "tmpfs", "mode=0755", 0},
 	}
 }
 
-// MountAll mounts what the guest needs and is not there yet, and makes /etc
-// writable. It goes on after a failure: what can be had is had.
+// MountAll mounts what the guest needs and is not there yet. It goes on after a
+// failure: what can be had is had.
 func MountAll() error {
-	text, _ := os.ReadFile("/proc/self/mountinfo") // nothing is mounted when it is not there
+	text, _ := os.ReadFile(mountInfo) // nothing is mounted when it is not there
 	have := ParseMountinfo(string(text))
 	var problems []error
 	for _, w := range table() {
-		if mounted(have, w.target) || !w.always && writable(w.target) {
+		if mounted(have, w.target) {
 			continue
 		}
 		_ = os.MkdirAll(w.target, 0o755) // the mount says it better
 		if err := unix.Mount(w.fstype, w.target, w.fstype, w.flags, w.data); err != nil {
 			problems = append(problems, fmt.Errorf("mount %s on %s: %w", w.fstype, w.target, err))
-		}
-	}
-	if !mounted(have, "/etc") && !writable("/etc") {
-		if err := overlayEtc(); err != nil {
-			problems = append(problems, err)
 		}
 	}
 	for _, d := range []string{"/var/lib", "/var/log", "/var/cache", "/var/tmp", "/run/arcbox", "/run/lock"} {
@@ -71,20 +64,6 @@ func MountAll() error {
 		problems = append(problems, err)
 	}
 	return errors.Join(problems...)
-}
-
-// overlayEtc keeps changes to /etc in memory, over what the root has there.
-func overlayEtc() error {
-	const upper, work = "/run/arcbox/etc/upper", "/run/arcbox/etc/work"
-	for _, d := range []string{upper, work} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return fmt.Errorf("make /etc writable: %w", err)
-		}
-	}
-	if err := unix.Mount("overlay", "/etc", "overlay", unix.MS_NOSUID|unix.MS_NODEV, "lowerdir=/etc,upperdir="+upper+",workdir="+work); err != nil {
-		return fmt.Errorf("make /etc writable: %w", err)
-	}
-	return nil
 }
 
 // writable reports whether a directory's file system takes writes.

@@ -4,13 +4,15 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	"arcbox/domain"
 	"arcbox/guest/publish/wire"
 )
 
 // environment returns that of the services. HOME is there because Go programs
-// ask for it; the socket's path is for what dockerd starts.
+// ask for it; the socket's path is for what dockerd starts. Neither directory
+// can be one of the host's, as /root and /tmp can.
 func environment() []string {
-	return []string{"PATH=" + Path, "HOME=/root", "TMPDIR=/tmp", "LANG=C.UTF-8", wire.SocketEnv + "=" + PublishSocket}
+	return []string{"PATH=" + Path, "HOME=" + home, "TMPDIR=" + tmp, "LANG=C.UTF-8", wire.SocketEnv + "=" + PublishSocket}
 }
 
 func command(name string, args ...string) *exec.Cmd {
@@ -21,12 +23,16 @@ func command(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// ContainerdCommand returns the command of one start of containerd.
+// ContainerdCommand returns the command of one start of containerd. It needs no
+// proxy: what is pulled and pushed goes through dockerd.
 func ContainerdCommand() *exec.Cmd {
 	return command("containerd", "--config", containerdConfig)
 }
 
-// DockerdCommand returns the command of one start of dockerd.
-func DockerdCommand() *exec.Cmd {
-	return command("dockerd", "--config-file", dockerConfig)
+// DockerdCommand returns the command of one start of dockerd, which reaches
+// registries, and BuildKit in it also others, by proxy.
+func DockerdCommand(proxy domain.Proxy) *exec.Cmd {
+	cmd := command("dockerd", "--config-file", dockerConfig)
+	cmd.Env = append(cmd.Env, domain.ProxyEnv(withoutProxy(proxy))...)
+	return cmd
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // WriteConfig writes the configuration of both services below root, which is
-// "" in the guest.
+// "" in the guest, and makes the directories that they are given.
 func WriteConfig(root string, n Network) error {
 	daemon, err := DaemonJSON(n)
 	if err != nil {
@@ -21,6 +21,11 @@ func WriteConfig(root string, n Network) error {
 		// Not atomic: it is on a file system in memory, before anybody reads it.
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			return fmt.Errorf("configuration of the engine: %w", err)
+		}
+	}
+	for _, dir := range []string{home, tmp} {
+		if err := os.MkdirAll(root+dir, 0o700); err != nil {
+			return fmt.Errorf("directory of the engine: %w", err)
 		}
 	}
 	return nil

@@ -16,6 +16,9 @@ const (
 
 	containerdConfig = "/run/arcbox/containerd.toml"
 	dockerConfig     = "/run/arcbox/daemon.json"
+
+	home = "/run/arcbox/home"
+	tmp  = "/run/arcbox/tmp"
 )
 
 // The names of the services, as the host sees them.

@@ -15,10 +15,31 @@ type Hub struct {
 	mu      sync.Mutex
 	status  domain.GuestStatus
 	changed chan struct{}
+	stepped chan struct{}
 }
 
 // NewHub returns a hub without services.
-func NewHub() *Hub { return &Hub{changed: make(chan struct{})} }
+func NewHub() *Hub { return &Hub{changed: make(chan struct{}), stepped: make(chan struct{})} }
+
+// ClockStepped says that the guest's clock was set: the next heartbeat is now.
+func (h *Hub) ClockStepped() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	close(h.stepped)
+	h.stepped = make(chan struct{})
+}
+
+// Stepped returns a channel that is closed when the guest's clock is set.
+func (h *Hub) Stepped() <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.stepped
+}
+
+// SetDisk enters how full the data disk is.
+func (h *Hub) SetDisk(d domain.DiskUsage) {
+	h.update(func(g *domain.GuestStatus) { g.Disk = d })
+}
 
 // SetService enters the state of a service, in place of its earlier one.
 func (h *Hub) SetService(s domain.ServiceStatus) {

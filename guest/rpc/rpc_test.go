@@ -21,6 +21,7 @@ import (
 	"arcbox/domain"
 	"arcbox/guest/clock"
 	"arcbox/guest/engine"
+	"arcbox/guest/hostsockets"
 	"arcbox/guest/logring"
 	"arcbox/guest/publish"
 )
@@ -38,17 +39,27 @@ type fixture struct {
 	clock    *fakeClock
 	shutdown chan time.Duration
 	ports    *publish.Broker
+	told     chan domain.GuestConfig
+	touched  chan []domain.PathChange
+	refuse   error // of Configure and Touch
+	sockets  *hostsockets.Server
 	client   agentv1.AgentServiceClient
 	end      func()
+	dir      string
 }
 
 func start(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{hub: NewHub(), logs: logring.New(), clock: &fakeClock{}, shutdown: make(chan time.Duration, 2), ports: publish.NewBroker()}
+	f := &fixture{hub: NewHub(), logs: logring.New(), clock: &fakeClock{}, shutdown: make(chan time.Duration, 2), ports: publish.NewBroker(),
+		told: make(chan domain.GuestConfig, 1), touched: make(chan []domain.PathChange, 1)}
+	f.dir = t.TempDir()
+	f.sockets = hostsockets.New(hostsockets.Config{Dir: f.dir + "/sockets", Exists: func(string) bool { return true }, Log: slog.New(slog.DiscardHandler)})
 	s := New(Config{
 		Hello: domain.AgentHello{Protocol: domain.AgentProtocol, Version: "1.2.3", Build: "abc", BootID: "boot", Kernel: "6.12"},
-		Hub:   f.hub, Logs: f.logs, Clock: clock.New(f.clock), Ports: f.ports, Log: slog.New(slog.DiscardHandler),
-		Shutdown: func(d time.Duration) { f.shutdown <- d }, Heartbeat: 20 * time.Millisecond,
+		Hub:   f.hub, Logs: f.logs, Clock: clock.New(f.clock), Ports: f.ports, Sockets: f.sockets, Log: slog.New(slog.DiscardHandler),
+		Configure: func(c domain.GuestConfig) error { f.told <- c; return f.refuse },
+		Touch:     func(_ context.Context, c []domain.PathChange) error { f.touched <- c; return f.refuse },
+		Shutdown:  func(d time.Duration) { f.shutdown <- d }, Heartbeat: 20 * time.Millisecond,
 	})
 	l := bufconn.Listen(1 << 16)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -16,13 +16,14 @@ import (
 	agentv1 "arcbox/api/arcbox/agent/v1"
 	"arcbox/domain"
 	"arcbox/guest/clock"
+	"arcbox/guest/hostsockets"
 	"arcbox/guest/logring"
 	"arcbox/guest/publish"
 )
 
 // The bounds of what the host can make the agent hold.
 const (
-	maxMessage  = 64 << 10
+	maxMessage  = 8 << 20 // certificates, or many changes
 	maxStreams  = 64
 	logChunk    = 32 << 10
 	lingering   = time.Second // for the last answers when the server ends
@@ -37,10 +38,18 @@ type Config struct {
 	Logs  *logring.Store
 	Clock *clock.Clock
 	Ports *publish.Broker
+	// Sockets lead to the host.
+	Sockets *hostsockets.Server
+	// Configure makes the guest what the host says.
+	Configure func(domain.GuestConfig) error
+	// Touch makes watchers in the guest see changes on the host.
+	Touch func(context.Context, []domain.PathChange) error
 	// Shutdown begins to shut the machine down, and returns at once. It is
 	// called once.
 	Shutdown func(grace time.Duration)
-	Log      *slog.Logger
+	// Trim gives unused blocks of the data disk back to the host.
+	Trim func(context.Context) (uint64, error)
+	Log  *slog.Logger
 	// Heartbeat is the pause between heartbeats; 0 means domain.AgentHeartbeat.
 	Heartbeat time.Duration
 }
@@ -128,6 +137,7 @@ func (s *Server) adjust(why string, unixNano int64) (time.Duration, error) {
 func (s *Server) Watch(_ *agentv1.WatchRequest, stream grpc.ServerStreamingServer[agentv1.WatchResponse]) error {
 	beat := time.NewTicker(s.cfg.Heartbeat)
 	defer beat.Stop()
+	stepped := s.cfg.Hub.Stepped()
 	for {
 		current, changed := s.cfg.Hub.Status()
 		if err := stream.Send(&agentv1.WatchResponse{Event: &agentv1.WatchResponse_Status{Status: toStatus(current)}}); err != nil {
@@ -141,16 +151,37 @@ func (s *Server) Watch(_ *agentv1.WatchRequest, stream grpc.ServerStreamingServe
 				return nil
 			case <-changed:
 				waiting = false
-			case now := <-beat.C:
-				err := stream.Send(&agentv1.WatchResponse{Event: &agentv1.WatchResponse_Heartbeat{
-					Heartbeat: &agentv1.Heartbeat{GuestTimeUnixNano: now.UnixNano()},
-				}})
-				if err != nil {
+			case <-stepped:
+				stepped = s.cfg.Hub.Stepped()
+				if err := sendBeat(stream); err != nil {
+					return err
+				}
+			case <-beat.C:
+				if err := sendBeat(stream); err != nil {
 					return err
 				}
 			}
 		}
 	}
+}
+
+// sendBeat sends a sign of life with the time of now: a tick's own time is that
+// of when it was due.
+func sendBeat(stream grpc.ServerStreamingServer[agentv1.WatchResponse]) error {
+	return stream.Send(&agentv1.WatchResponse{Event: &agentv1.WatchResponse_Heartbeat{
+		Heartbeat: &agentv1.Heartbeat{GuestTimeUnixNano: time.Now().UnixNano()},
+	}})
+}
+
+// Trim implements the RPC of this name.
+func (s *Server) Trim(ctx context.Context, _ *agentv1.TrimRequest) (*agentv1.TrimResponse, error) {
+	n, err := s.cfg.Trim(ctx)
+	if err != nil {
+		s.cfg.Log.Warn("unused blocks not given back", "error", err)
+		return nil, status.Error(codes.FailedPrecondition, err.Error())
+	}
+	s.cfg.Log.Info("unused blocks given back", "bytes", n)
+	return &agentv1.TrimResponse{TrimmedBytes: n}, nil
 }
 
 // Logs implements the RPC of this name.

@@ -105,7 +105,32 @@ func (s *service) awaitOthers() bool {
 			return false
 		}
 	}
-	return true
+	return s.awaitHold()
+}
+
+func (s *service) awaitHold() bool {
+	h := s.spec.Hold
+	if h == nil {
+		return true
+	}
+	select {
+	case <-h.Over:
+		return true
+	default:
+	}
+	s.report(domain.ServiceStarting, "waits for "+h.What, 0)
+	late := time.NewTimer(h.Patience)
+	defer late.Stop()
+	for {
+		select {
+		case <-h.Over:
+			return true
+		case <-s.stop:
+			return false
+		case <-late.C:
+			s.deps.Log.Warn("service not started: still waiting", "service", s.spec.Name, "for", h.What, "since", h.Patience)
+		}
+	}
 }
 
 // once runs the process one time. It returns how long it was ready, and why

@@ -31,6 +31,17 @@ type Spec struct {
 	// After names services, earlier in the list, that must have been ready once
 	// before this one is started.
 	After []string
+	// Hold, if not nil, is waited for before the first start.
+	Hold *Hold
+}
+
+// Hold is something that is not a service.
+type Hold struct {
+	// Over is closed when it is there.
+	Over <-chan struct{}
+	What string // "the host's configuration"
+	// Patience is after how long the log warns that it is not there yet.
+	Patience time.Duration
 }
 
 // Starter starts a command; the returned function is called once, and waits

@@ -5,20 +5,10 @@ package tunnel
 import (
 	"errors"
 	"io"
-	"net"
 	"sync"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
-
-// Conn is a stream whose directions end independently, as Unix, TCP and vsock
-// connections are.
-type Conn interface {
-	net.Conn
-	syscall.Conn
-	CloseWrite() error
-}
 
 // bufferSize is one read; vsock carries packets of up to 64 KiB.
 const bufferSize = 64 << 10

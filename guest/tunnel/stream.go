@@ -23,12 +23,20 @@ const (
 	dialTimeout   = 10 * time.Second
 )
 
+// Streams says where the connections of the stream port may lead.
+type Streams struct {
+	// Allowed says which addresses may be connected to.
+	Allowed func(netip.Addr) bool
+	// Accept hands over the connection that waits for the host under id, which
+	// belongs to the caller from then on; nil when none does.
+	Accept func(id string) Conn
+}
+
 // ToStream returns an Open that reads a stream header from the client,
-// connects to the address that it names, and answers with a status byte.
-// allowed says which addresses may be connected to.
-func ToStream(allowed func(netip.Addr) bool) func(context.Context, Conn) (Conn, error) {
+// connects to what it names, and answers with a status byte.
+func ToStream(to Streams) func(context.Context, Conn) (Conn, error) {
 	return func(ctx context.Context, client Conn) (Conn, error) {
-		c, status, err := openStream(ctx, client, allowed)
+		c, status, err := openStream(ctx, client, to)
 		if _, werr := client.Write([]byte{byte(status)}); werr != nil && err == nil {
 			_ = c.Close()
 			return nil, fmt.Errorf("answer the stream header: %w", werr)
@@ -37,7 +45,7 @@ func ToStream(allowed func(netip.Addr) bool) func(context.Context, Conn) (Conn, 
 	}
 }
 
-func openStream(ctx context.Context, client Conn, allowed func(netip.Addr) bool) (Conn, stream.Status, error) {
+func openStream(ctx context.Context, client Conn, to Streams) (Conn, stream.Status, error) {
 	if err := client.SetReadDeadline(time.Now().Add(headerTimeout)); err != nil {
 		return nil, stream.StatusMalformed, err
 	}
@@ -48,12 +56,23 @@ func openStream(ctx context.Context, client Conn, allowed func(netip.Addr) bool)
 	if err := client.SetReadDeadline(time.Time{}); err != nil {
 		return nil, stream.StatusMalformed, err
 	}
-	if h.Network != stream.NetworkTCP {
-		return nil, stream.StatusUnsupported, fmt.Errorf("stream network %d: %w", h.Network, domain.ErrUnsupported)
+	switch h.Network {
+	case stream.NetworkTCP:
+		return connect(ctx, h.Address, to.Allowed)
+	case stream.NetworkAccept:
+		if c := to.Accept(h.Address); c != nil {
+			return c, stream.StatusOK, nil
+		}
+		return nil, stream.StatusRefused, fmt.Errorf("no connection %.40q waits for the host: %w", h.Address, domain.ErrNotFound)
 	}
-	to, err := netip.ParseAddrPort(h.Address)
+	return nil, stream.StatusUnsupported, fmt.Errorf("stream network %d: %w", h.Network, domain.ErrUnsupported)
+}
+
+// connect dials a TCP address of this guest or its containers.
+func connect(ctx context.Context, address string, allowed func(netip.Addr) bool) (Conn, stream.Status, error) {
+	to, err := netip.ParseAddrPort(address)
 	if err != nil || to.Port() == 0 {
-		return nil, stream.StatusMalformed, fmt.Errorf("stream address %q: want ip:port: %w", h.Address, domain.ErrInvalid)
+		return nil, stream.StatusMalformed, fmt.Errorf("stream address %q: want ip:port: %w", address, domain.ErrInvalid)
 	}
 	if !allowed(to.Addr().Unmap()) {
 		return nil, stream.StatusForbidden, fmt.Errorf("stream address %s: %w", to, domain.ErrPermission)

@@ -236,6 +236,17 @@ func ask(t *testing.T, front net.Listener, raw []byte) (stream.Status, *net.Unix
 	return stream.Status(answer[0]), c
 }
 
+// pairOf returns both ends of a connection.
+func pairOf(t *testing.T) (a, b *net.UnixConn) {
+	t.Helper()
+	l := listen(t, "pair.sock")
+	b = dial(t, l)
+	a, err := l.AcceptUnix()
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = a.Close() })
+	return a, b
+}
+
 func TestStreamPort(t *testing.T) {
 	echo, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -243,7 +254,16 @@ func TestStreamPort(t *testing.T) {
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, closed.Close())
-	front := serve(t, &Server{Name: "stream", Limit: 10, Open: ToStream(func(a netip.Addr) bool { return a.IsLoopback() })})
+	waiting, host := pairOf(t)
+	accept := func(id string) Conn {
+		if id == "7" {
+			return waiting
+		}
+		return nil
+	}
+	front := serve(t, &Server{Name: "stream", Limit: 10, Open: ToStream(Streams{
+		Allowed: func(a netip.Addr) bool { return a.IsLoopback() }, Accept: accept,
+	})})
 	header := func(n stream.Network, address string) []byte {
 		b, err := stream.Header{Network: n, Address: address}.Append(nil)
 		require.NoError(t, err)
@@ -258,7 +278,8 @@ func TestStreamPort(t *testing.T) {
 		"mapped not ours": {header(stream.NetworkTCP, "[::ffff:192.0.2.1]:80"), stream.StatusForbidden},
 		"a name":          {header(stream.NetworkTCP, "localhost:80"), stream.StatusMalformed},
 		"no port":         {header(stream.NetworkTCP, "127.0.0.1:0"), stream.StatusMalformed},
-		"udp":             {header(2, "127.0.0.1:53"), stream.StatusUnsupported},
+		"udp":             {header(9, "127.0.0.1:53"), stream.StatusUnsupported},
+		"nobody waits":    {header(stream.NetworkAccept, "8"), stream.StatusRefused},
 		"other version":   {[]byte{9, 1, 0, 1}, stream.StatusUnsupported},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -269,6 +290,13 @@ func TestStreamPort(t *testing.T) {
 			require.Empty(t, rest)
 		})
 	}
+	got, taken := ask(t, front, append(header(stream.NetworkAccept, "7"), "from the host"...))
+	require.Equal(t, stream.StatusOK, got)
+	require.NoError(t, taken.CloseWrite())
+	text, err := io.ReadAll(host)
+	require.NoError(t, err)
+	require.Equal(t, "from the host", string(text))
+
 	got, conn := ask(t, front, append(header(stream.NetworkTCP, echo.Addr().String()), "early"...))
 	require.Equal(t, stream.StatusOK, got)
 	inner, err := echo.Accept()

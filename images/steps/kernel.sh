@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# The guest's kernel: Debian's Linux source, our configuration, everything
-# built in.
+# The guest's kernel: Debian's Linux source, one patch, which says what it is
+# for, our configuration, everything built in.
 
 STEP_VARS=(DEBIAN_SUITE LINUX_SOURCE_PACKAGE LINUX_SOURCE_VERSION SOURCE_DATE_EPOCH)
-STEP_FILES=(kernel recipes/debian.sh)
+STEP_FILES=(kernel recipes/debian.sh patches/linux-virtiofs-permissions.patch)
 # make knows what is finished, so fourteen minutes of compiling are not lost.
 STEP_RESUME=yes
 
@@ -21,6 +21,7 @@ step_build() {
         debian_unpack "$DEBIAN_SUITE" "$work/deb" "$work/debs.txt" -nodeps "$LINUX_SOURCE_PACKAGE"
         mkdir "$src"
         tar -xf "$work/deb/usr/src/$LINUX_SOURCE_PACKAGE.tar.xz" -C "$src" --strip-components=1
+        patch -d "$src" -p1 --no-backup-if-mismatch <"$IMAGES_DIR/patches/linux-virtiofs-permissions.patch"
         rm -rf "$work/deb"
         touch "$work/unpacked"
     fi

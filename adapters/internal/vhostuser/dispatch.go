@@ -238,7 +238,7 @@ func (c *controller) setMemTable(m *message) error {
 	for _, q := range c.queues {
 		q.setTable(t)
 	}
-	old.unmap() // every queue has left it
+	old.release() // every queue has left it
 	c.dev.Changed()
 	return nil
 }
@@ -282,7 +282,7 @@ func (c *controller) release(why string) {
 	}
 	c.dev.Changed()
 	c.dev.Reset(why)
-	c.table.unmap()
+	c.table.release()
 	c.table = nil
 	c.dirty.unmap()
 	c.dirty = nil

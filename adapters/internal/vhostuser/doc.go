@@ -8,7 +8,9 @@
 //	memory.go, dirtylog.go    the guest's memory and the migration log
 //	trim.go                   giving up pages of it that are not used any more
 //	chains.go                 a virtqueue as a device uses it
+//	chain.go, workers.go      answering chains at the same time, in any order
 //	queue.go, ring.go         life of a virtqueue, the split ring itself
+//	socket.go                 where a hypervisor connects to
 //
 // Neither the guest nor the front-end is trusted: everything they write is
 // checked before it is used, and all memory they can make this process hold is

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,12 +52,23 @@ type region struct {
 	mmap []byte // the whole mapping
 }
 
-// memTable is the guest's memory. It does not change once it is published;
-// unmap may only be called when no queue uses it any more.
-type memTable struct{ regions []region }
+// memTable is the guest's memory. It does not change once it is published; it
+// is unmapped when the last user has released it.
+type memTable struct {
+	regions []region
+	users   atomic.Int64 // chains that are being answered, and the controller
+}
+
+func (t *memTable) acquire() { t.users.Add(1) }
+
+func (t *memTable) release() {
+	if t != nil && t.users.Add(-1) == 0 {
+		t.unmap()
+	}
+}
 
 // mapTable maps the regions; fds[i] is the file of specs[i] and stays the
-// caller's.
+// caller's, who releases the table.
 func mapTable(specs []regionSpec, fds []int) (*memTable, error) {
 	if len(specs) == 0 || len(specs) > maxRegions {
 		return nil, fmt.Errorf("%d memory regions, 1 to %d are allowed", len(specs), maxRegions)
@@ -65,6 +77,7 @@ func mapTable(specs []regionSpec, fds []int) (*memTable, error) {
 		return nil, fmt.Errorf("%d memory regions with %d files", len(specs), len(fds))
 	}
 	t := &memTable{}
+	t.acquire()
 	for i, s := range specs {
 		for _, o := range specs[:i] {
 			if s.overlaps(o) {

@@ -16,6 +16,7 @@ import (
 // of the vhost-user specification in QEMU's documentation (interop/vhost-user).
 type Request uint32
 
+// Requests of the front-end.
 const (
 	ReqGetFeatures         Request = 1
 	ReqSetFeatures         Request = 2

@@ -30,6 +30,10 @@ type Queue struct {
 	enabled bool
 	broken  error // what the driver did wrong; the queue is dead until it is started again
 
+	run      uint64        // counts the starts
+	inFlight int           // chains of this run that are being answered
+	drained  chan struct{} // closed when there are none, if somebody waits for that
+
 	// The kick goroutine belongs to start and stop, which only the control
 	// goroutine calls.
 	kick *os.File
@@ -174,8 +178,8 @@ func (q *Queue) start(fd int) error {
 	return nil
 }
 
-// stop ends the service of the queue and waits for it. It returns the next
-// chain to take.
+// stop ends the service of the queue and waits for it and for the chains that
+// are being answered. It returns the next chain to take.
 func (q *Queue) stop() (base uint16) {
 	q.mu.Lock()
 	f, done := q.kick, q.done
@@ -186,6 +190,7 @@ func (q *Queue) stop() (base uint16) {
 		_ = f.Close()
 		<-done
 	}
+	q.drain(DrainTime)
 	return base
 }
 

@@ -18,12 +18,16 @@ const (
 
 	descLen = 16
 
+	availNoInterrupt = 1
+	// UsedNoNotify is the flag of a used ring whose device wants no kicks.
+	UsedNoNotify = 1
+)
+
+// Flags of a descriptor.
+const (
 	DescNext     = 1
 	DescWrite    = 2
 	DescIndirect = 4
-
-	availNoInterrupt = 1
-	UsedNoNotify     = 1
 )
 
 var errChain = errors.New("malformed descriptor chain")

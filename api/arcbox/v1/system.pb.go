@@ -481,8 +481,11 @@ type VmInfo struct {
 	EngineVersion     string          `protobuf:"bytes,16,opt,name=engine_version,json=engineVersion,proto3" json:"engine_version,omitempty"`
 	EngineApiVersion  string          `protobuf:"bytes,17,opt,name=engine_api_version,json=engineApiVersion,proto3" json:"engine_api_version,omitempty"`
 	Services          []*GuestService `protobuf:"bytes,18,rep,name=services,proto3" json:"services,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// paused says why the machine stands still, empty while it runs.
+	Paused        string     `protobuf:"bytes,19,opt,name=paused,proto3" json:"paused,omitempty"`
+	Disk          *DiskUsage `protobuf:"bytes,20,opt,name=disk,proto3" json:"disk,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *VmInfo) Reset() {
@@ -641,6 +644,124 @@ func (x *VmInfo) GetServices() []*GuestService {
 	return nil
 }
 
+func (x *VmInfo) GetPaused() string {
+	if x != nil {
+		return x.Paused
+	}
+	return ""
+}
+
+func (x *VmInfo) GetDisk() *DiskUsage {
+	if x != nil {
+		return x.Disk
+	}
+	return nil
+}
+
+// DiskUsage is how full the data disk of a virtual machine is.
+type DiskUsage struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	TotalBytes  uint64                 `protobuf:"varint,1,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
+	FreeBytes   uint64                 `protobuf:"varint,2,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"`
+	TotalInodes uint64                 `protobuf:"varint,3,opt,name=total_inodes,json=totalInodes,proto3" json:"total_inodes,omitempty"`
+	FreeInodes  uint64                 `protobuf:"varint,4,opt,name=free_inodes,json=freeInodes,proto3" json:"free_inodes,omitempty"`
+	// allocated_bytes is what the image takes of the host's disk.
+	AllocatedBytes uint64 `protobuf:"varint,5,opt,name=allocated_bytes,json=allocatedBytes,proto3" json:"allocated_bytes,omitempty"`
+	// image_bytes is the size of the disk, wanted_gib what is configured.
+	ImageBytes uint64 `protobuf:"varint,6,opt,name=image_bytes,json=imageBytes,proto3" json:"image_bytes,omitempty"`
+	WantedGib  uint64 `protobuf:"varint,7,opt,name=wanted_gib,json=wantedGib,proto3" json:"wanted_gib,omitempty"`
+	// problems say what to do about a full disk, or why a setting has no effect.
+	Problems      []string `protobuf:"bytes,8,rep,name=problems,proto3" json:"problems,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiskUsage) Reset() {
+	*x = DiskUsage{}
+	mi := &file_arcbox_v1_system_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiskUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiskUsage) ProtoMessage() {}
+
+func (x *DiskUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_v1_system_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiskUsage.ProtoReflect.Descriptor instead.
+func (*DiskUsage) Descriptor() ([]byte, []int) {
+	return file_arcbox_v1_system_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *DiskUsage) GetTotalBytes() uint64 {
+	if x != nil {
+		return x.TotalBytes
+	}
+	return 0
+}
+
+func (x *DiskUsage) GetFreeBytes() uint64 {
+	if x != nil {
+		return x.FreeBytes
+	}
+	return 0
+}
+
+func (x *DiskUsage) GetTotalInodes() uint64 {
+	if x != nil {
+		return x.TotalInodes
+	}
+	return 0
+}
+
+func (x *DiskUsage) GetFreeInodes() uint64 {
+	if x != nil {
+		return x.FreeInodes
+	}
+	return 0
+}
+
+func (x *DiskUsage) GetAllocatedBytes() uint64 {
+	if x != nil {
+		return x.AllocatedBytes
+	}
+	return 0
+}
+
+func (x *DiskUsage) GetImageBytes() uint64 {
+	if x != nil {
+		return x.ImageBytes
+	}
+	return 0
+}
+
+func (x *DiskUsage) GetWantedGib() uint64 {
+	if x != nil {
+		return x.WantedGib
+	}
+	return 0
+}
+
+func (x *DiskUsage) GetProblems() []string {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
 // GuestService is one supervised service of a guest.
 type GuestService struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -654,7 +775,7 @@ type GuestService struct {
 
 func (x *GuestService) Reset() {
 	*x = GuestService{}
-	mi := &file_arcbox_v1_system_proto_msgTypes[7]
+	mi := &file_arcbox_v1_system_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -666,7 +787,7 @@ func (x *GuestService) String() string {
 func (*GuestService) ProtoMessage() {}
 
 func (x *GuestService) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_v1_system_proto_msgTypes[7]
+	mi := &file_arcbox_v1_system_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -679,7 +800,7 @@ func (x *GuestService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuestService.ProtoReflect.Descriptor instead.
 func (*GuestService) Descriptor() ([]byte, []int) {
-	return file_arcbox_v1_system_proto_rawDescGZIP(), []int{7}
+	return file_arcbox_v1_system_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GuestService) GetName() string {
@@ -718,7 +839,7 @@ type GetSetupStatusRequest struct {
 
 func (x *GetSetupStatusRequest) Reset() {
 	*x = GetSetupStatusRequest{}
-	mi := &file_arcbox_v1_system_proto_msgTypes[8]
+	mi := &file_arcbox_v1_system_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -730,7 +851,7 @@ func (x *GetSetupStatusRequest) String() string {
 func (*GetSetupStatusRequest) ProtoMessage() {}
 
 func (x *GetSetupStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_v1_system_proto_msgTypes[8]
+	mi := &file_arcbox_v1_system_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -743,7 +864,7 @@ func (x *GetSetupStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSetupStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetSetupStatusRequest) Descriptor() ([]byte, []int) {
-	return file_arcbox_v1_system_proto_rawDescGZIP(), []int{8}
+	return file_arcbox_v1_system_proto_rawDescGZIP(), []int{9}
 }
 
 type WatchSetupStatusRequest struct {
@@ -754,7 +875,7 @@ type WatchSetupStatusRequest struct {
 
 func (x *WatchSetupStatusRequest) Reset() {
 	*x = WatchSetupStatusRequest{}
-	mi := &file_arcbox_v1_system_proto_msgTypes[9]
+	mi := &file_arcbox_v1_system_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -766,7 +887,7 @@ func (x *WatchSetupStatusRequest) String() string {
 func (*WatchSetupStatusRequest) ProtoMessage() {}
 
 func (x *WatchSetupStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_v1_system_proto_msgTypes[9]
+	mi := &file_arcbox_v1_system_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -779,7 +900,7 @@ func (x *WatchSetupStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchSetupStatusRequest.ProtoReflect.Descriptor instead.
 func (*WatchSetupStatusRequest) Descriptor() ([]byte, []int) {
-	return file_arcbox_v1_system_proto_rawDescGZIP(), []int{9}
+	return file_arcbox_v1_system_proto_rawDescGZIP(), []int{10}
 }
 
 type SetupStatus struct {
@@ -799,7 +920,7 @@ type SetupStatus struct {
 
 func (x *SetupStatus) Reset() {
 	*x = SetupStatus{}
-	mi := &file_arcbox_v1_system_proto_msgTypes[10]
+	mi := &file_arcbox_v1_system_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +932,7 @@ func (x *SetupStatus) String() string {
 func (*SetupStatus) ProtoMessage() {}
 
 func (x *SetupStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_v1_system_proto_msgTypes[10]
+	mi := &file_arcbox_v1_system_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +945,7 @@ func (x *SetupStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetupStatus.ProtoReflect.Descriptor instead.
 func (*SetupStatus) Descriptor() ([]byte, []int) {
-	return file_arcbox_v1_system_proto_rawDescGZIP(), []int{10}
+	return file_arcbox_v1_system_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SetupStatus) GetPhase() SetupPhase {
@@ -883,6 +1004,165 @@ func (x *SetupStatus) GetError() string {
 	return ""
 }
 
+// PruneRequest asks for what docker system prune removes.
+type PruneRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// all removes images that no container uses too, not only those without a name.
+	All bool `protobuf:"varint,1,opt,name=all,proto3" json:"all,omitempty"`
+	// volumes removes anonymous volumes that no container uses.
+	Volumes       bool `protobuf:"varint,2,opt,name=volumes,proto3" json:"volumes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PruneRequest) Reset() {
+	*x = PruneRequest{}
+	mi := &file_arcbox_v1_system_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PruneRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PruneRequest) ProtoMessage() {}
+
+func (x *PruneRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_v1_system_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PruneRequest.ProtoReflect.Descriptor instead.
+func (*PruneRequest) Descriptor() ([]byte, []int) {
+	return file_arcbox_v1_system_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PruneRequest) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+func (x *PruneRequest) GetVolumes() bool {
+	if x != nil {
+		return x.Volumes
+	}
+	return false
+}
+
+type PruneResponse struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Containers []string               `protobuf:"bytes,1,rep,name=containers,proto3" json:"containers,omitempty"`
+	Networks   []string               `protobuf:"bytes,2,rep,name=networks,proto3" json:"networks,omitempty"`
+	Volumes    []string               `protobuf:"bytes,3,rep,name=volumes,proto3" json:"volumes,omitempty"`
+	Images     []string               `protobuf:"bytes,4,rep,name=images,proto3" json:"images,omitempty"`
+	BuildCache []string               `protobuf:"bytes,5,rep,name=build_cache,json=buildCache,proto3" json:"build_cache,omitempty"`
+	// boot_files are files of the host that earlier versions booted from.
+	BootFiles []string `protobuf:"bytes,6,rep,name=boot_files,json=bootFiles,proto3" json:"boot_files,omitempty"`
+	// reclaimed_bytes is what the engine and the host count of all that.
+	ReclaimedBytes uint64 `protobuf:"varint,7,opt,name=reclaimed_bytes,json=reclaimedBytes,proto3" json:"reclaimed_bytes,omitempty"`
+	// host_bytes is by how much the image of the data disk became smaller on the
+	// host's disk.
+	HostBytes     uint64 `protobuf:"varint,8,opt,name=host_bytes,json=hostBytes,proto3" json:"host_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PruneResponse) Reset() {
+	*x = PruneResponse{}
+	mi := &file_arcbox_v1_system_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PruneResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PruneResponse) ProtoMessage() {}
+
+func (x *PruneResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_v1_system_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PruneResponse.ProtoReflect.Descriptor instead.
+func (*PruneResponse) Descriptor() ([]byte, []int) {
+	return file_arcbox_v1_system_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PruneResponse) GetContainers() []string {
+	if x != nil {
+		return x.Containers
+	}
+	return nil
+}
+
+func (x *PruneResponse) GetNetworks() []string {
+	if x != nil {
+		return x.Networks
+	}
+	return nil
+}
+
+func (x *PruneResponse) GetVolumes() []string {
+	if x != nil {
+		return x.Volumes
+	}
+	return nil
+}
+
+func (x *PruneResponse) GetImages() []string {
+	if x != nil {
+		return x.Images
+	}
+	return nil
+}
+
+func (x *PruneResponse) GetBuildCache() []string {
+	if x != nil {
+		return x.BuildCache
+	}
+	return nil
+}
+
+func (x *PruneResponse) GetBootFiles() []string {
+	if x != nil {
+		return x.BootFiles
+	}
+	return nil
+}
+
+func (x *PruneResponse) GetReclaimedBytes() uint64 {
+	if x != nil {
+		return x.ReclaimedBytes
+	}
+	return 0
+}
+
+func (x *PruneResponse) GetHostBytes() uint64 {
+	if x != nil {
+		return x.HostBytes
+	}
+	return 0
+}
+
 type EventsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -891,7 +1171,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_arcbox_v1_system_proto_msgTypes[11]
+	mi := &file_arcbox_v1_system_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -903,7 +1183,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_v1_system_proto_msgTypes[11]
+	mi := &file_arcbox_v1_system_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -916,7 +1196,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_arcbox_v1_system_proto_rawDescGZIP(), []int{11}
+	return file_arcbox_v1_system_proto_rawDescGZIP(), []int{14}
 }
 
 type Event struct {
@@ -935,7 +1215,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_arcbox_v1_system_proto_msgTypes[12]
+	mi := &file_arcbox_v1_system_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -947,7 +1227,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_v1_system_proto_msgTypes[12]
+	mi := &file_arcbox_v1_system_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -960,7 +1240,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_arcbox_v1_system_proto_rawDescGZIP(), []int{12}
+	return file_arcbox_v1_system_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Event) GetTime() *timestamppb.Timestamp {
@@ -1033,7 +1313,7 @@ const file_arcbox_v1_system_proto_rawDesc = "" +
 	"grpcSocket\x12,\n" +
 	"\x05setup\x18\x06 \x01(\v2\x16.arcbox.v1.SetupStatusR\x05setup\x12#\n" +
 	"\x03vms\x18\a \x03(\v2\x11.arcbox.v1.VmInfoR\x03vms\x12\x18\n" +
-	"\aversion\x18\b \x01(\tR\aversion\"\xec\x04\n" +
+	"\aversion\x18\b \x01(\tR\aversion\"\xae\x05\n" +
 	"\x06VmInfo\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x18\n" +
 	"\amachine\x18\x02 \x01(\tR\amachine\x12\x14\n" +
@@ -1057,7 +1337,23 @@ const file_arcbox_v1_system_proto_rawDesc = "" +
 	"\fengine_ready\x18\x0f \x01(\bR\vengineReady\x12%\n" +
 	"\x0eengine_version\x18\x10 \x01(\tR\rengineVersion\x12,\n" +
 	"\x12engine_api_version\x18\x11 \x01(\tR\x10engineApiVersion\x123\n" +
-	"\bservices\x18\x12 \x03(\v2\x17.arcbox.v1.GuestServiceR\bservices\"l\n" +
+	"\bservices\x18\x12 \x03(\v2\x17.arcbox.v1.GuestServiceR\bservices\x12\x16\n" +
+	"\x06paused\x18\x13 \x01(\tR\x06paused\x12(\n" +
+	"\x04disk\x18\x14 \x01(\v2\x14.arcbox.v1.DiskUsageR\x04disk\"\x94\x02\n" +
+	"\tDiskUsage\x12\x1f\n" +
+	"\vtotal_bytes\x18\x01 \x01(\x04R\n" +
+	"totalBytes\x12\x1d\n" +
+	"\n" +
+	"free_bytes\x18\x02 \x01(\x04R\tfreeBytes\x12!\n" +
+	"\ftotal_inodes\x18\x03 \x01(\x04R\vtotalInodes\x12\x1f\n" +
+	"\vfree_inodes\x18\x04 \x01(\x04R\n" +
+	"freeInodes\x12'\n" +
+	"\x0fallocated_bytes\x18\x05 \x01(\x04R\x0eallocatedBytes\x12\x1f\n" +
+	"\vimage_bytes\x18\x06 \x01(\x04R\n" +
+	"imageBytes\x12\x1d\n" +
+	"\n" +
+	"wanted_gib\x18\a \x01(\x04R\twantedGib\x12\x1a\n" +
+	"\bproblems\x18\b \x03(\tR\bproblems\"l\n" +
 	"\fGuestService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
@@ -1074,7 +1370,24 @@ const file_arcbox_v1_system_proto_rawDesc = "" +
 	"vm_running\x18\x05 \x01(\bR\tvmRunning\x12\x18\n" +
 	"\amessage\x18\x06 \x01(\tR\amessage\x124\n" +
 	"\x16docker_tools_installed\x18\a \x01(\bR\x14dockerToolsInstalled\x12\x14\n" +
-	"\x05error\x18\b \x01(\tR\x05error\"\x0f\n" +
+	"\x05error\x18\b \x01(\tR\x05error\":\n" +
+	"\fPruneRequest\x12\x10\n" +
+	"\x03all\x18\x01 \x01(\bR\x03all\x12\x18\n" +
+	"\avolumes\x18\x02 \x01(\bR\avolumes\"\x85\x02\n" +
+	"\rPruneResponse\x12\x1e\n" +
+	"\n" +
+	"containers\x18\x01 \x03(\tR\n" +
+	"containers\x12\x1a\n" +
+	"\bnetworks\x18\x02 \x03(\tR\bnetworks\x12\x18\n" +
+	"\avolumes\x18\x03 \x03(\tR\avolumes\x12\x16\n" +
+	"\x06images\x18\x04 \x03(\tR\x06images\x12\x1f\n" +
+	"\vbuild_cache\x18\x05 \x03(\tR\n" +
+	"buildCache\x12\x1d\n" +
+	"\n" +
+	"boot_files\x18\x06 \x03(\tR\tbootFiles\x12'\n" +
+	"\x0freclaimed_bytes\x18\a \x01(\x04R\x0ereclaimedBytes\x12\x1d\n" +
+	"\n" +
+	"host_bytes\x18\b \x01(\x04R\thostBytes\"\x0f\n" +
 	"\rEventsRequest\"\x95\x01\n" +
 	"\x05Event\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
@@ -1095,14 +1408,15 @@ const file_arcbox_v1_system_proto_rawDesc = "" +
 	"\x1eSETUP_PHASE_DOWNLOADING_ASSETS\x10\b\x12\x1b\n" +
 	"\x17SETUP_PHASE_CLEANING_UP\x10\t\x12\x16\n" +
 	"\x12SETUP_PHASE_FAILED\x10\n" +
-	"2\xb7\x03\n" +
+	"2\xf3\x03\n" +
 	"\rSystemService\x12I\n" +
 	"\n" +
 	"GetVersion\x12\x1c.arcbox.v1.GetVersionRequest\x1a\x1d.arcbox.v1.GetVersionResponse\x12C\n" +
 	"\x04Ping\x12\x1c.arcbox.v1.SystemPingRequest\x1a\x1d.arcbox.v1.SystemPingResponse\x12@\n" +
 	"\aGetInfo\x12\x19.arcbox.v1.GetInfoRequest\x1a\x1a.arcbox.v1.GetInfoResponse\x12J\n" +
 	"\x0eGetSetupStatus\x12 .arcbox.v1.GetSetupStatusRequest\x1a\x16.arcbox.v1.SetupStatus\x12P\n" +
-	"\x10WatchSetupStatus\x12\".arcbox.v1.WatchSetupStatusRequest\x1a\x16.arcbox.v1.SetupStatus0\x01\x126\n" +
+	"\x10WatchSetupStatus\x12\".arcbox.v1.WatchSetupStatusRequest\x1a\x16.arcbox.v1.SetupStatus0\x01\x12:\n" +
+	"\x05Prune\x12\x17.arcbox.v1.PruneRequest\x1a\x18.arcbox.v1.PruneResponse\x126\n" +
 	"\x06Events\x12\x18.arcbox.v1.EventsRequest\x1a\x10.arcbox.v1.Event0\x01B\x1fZ\x1darcbox/api/arcbox/v1;arcboxv1b\x06proto3"
 
 var (
@@ -1118,7 +1432,7 @@ func file_arcbox_v1_system_proto_rawDescGZIP() []byte {
 }
 
 var file_arcbox_v1_system_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_arcbox_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_arcbox_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_arcbox_v1_system_proto_goTypes = []any{
 	(SetupPhase)(0),                 // 0: arcbox.v1.SetupPhase
 	(*GetVersionRequest)(nil),       // 1: arcbox.v1.GetVersionRequest
@@ -1128,39 +1442,45 @@ var file_arcbox_v1_system_proto_goTypes = []any{
 	(*GetInfoRequest)(nil),          // 5: arcbox.v1.GetInfoRequest
 	(*GetInfoResponse)(nil),         // 6: arcbox.v1.GetInfoResponse
 	(*VmInfo)(nil),                  // 7: arcbox.v1.VmInfo
-	(*GuestService)(nil),            // 8: arcbox.v1.GuestService
-	(*GetSetupStatusRequest)(nil),   // 9: arcbox.v1.GetSetupStatusRequest
-	(*WatchSetupStatusRequest)(nil), // 10: arcbox.v1.WatchSetupStatusRequest
-	(*SetupStatus)(nil),             // 11: arcbox.v1.SetupStatus
-	(*EventsRequest)(nil),           // 12: arcbox.v1.EventsRequest
-	(*Event)(nil),                   // 13: arcbox.v1.Event
-	(*timestamppb.Timestamp)(nil),   // 14: google.protobuf.Timestamp
+	(*DiskUsage)(nil),               // 8: arcbox.v1.DiskUsage
+	(*GuestService)(nil),            // 9: arcbox.v1.GuestService
+	(*GetSetupStatusRequest)(nil),   // 10: arcbox.v1.GetSetupStatusRequest
+	(*WatchSetupStatusRequest)(nil), // 11: arcbox.v1.WatchSetupStatusRequest
+	(*SetupStatus)(nil),             // 12: arcbox.v1.SetupStatus
+	(*PruneRequest)(nil),            // 13: arcbox.v1.PruneRequest
+	(*PruneResponse)(nil),           // 14: arcbox.v1.PruneResponse
+	(*EventsRequest)(nil),           // 15: arcbox.v1.EventsRequest
+	(*Event)(nil),                   // 16: arcbox.v1.Event
+	(*timestamppb.Timestamp)(nil),   // 17: google.protobuf.Timestamp
 }
 var file_arcbox_v1_system_proto_depIdxs = []int32{
-	14, // 0: arcbox.v1.GetInfoResponse.started_at:type_name -> google.protobuf.Timestamp
-	11, // 1: arcbox.v1.GetInfoResponse.setup:type_name -> arcbox.v1.SetupStatus
+	17, // 0: arcbox.v1.GetInfoResponse.started_at:type_name -> google.protobuf.Timestamp
+	12, // 1: arcbox.v1.GetInfoResponse.setup:type_name -> arcbox.v1.SetupStatus
 	7,  // 2: arcbox.v1.GetInfoResponse.vms:type_name -> arcbox.v1.VmInfo
-	14, // 3: arcbox.v1.VmInfo.started_at:type_name -> google.protobuf.Timestamp
-	8,  // 4: arcbox.v1.VmInfo.services:type_name -> arcbox.v1.GuestService
-	0,  // 5: arcbox.v1.SetupStatus.phase:type_name -> arcbox.v1.SetupPhase
-	14, // 6: arcbox.v1.Event.time:type_name -> google.protobuf.Timestamp
-	1,  // 7: arcbox.v1.SystemService.GetVersion:input_type -> arcbox.v1.GetVersionRequest
-	3,  // 8: arcbox.v1.SystemService.Ping:input_type -> arcbox.v1.SystemPingRequest
-	5,  // 9: arcbox.v1.SystemService.GetInfo:input_type -> arcbox.v1.GetInfoRequest
-	9,  // 10: arcbox.v1.SystemService.GetSetupStatus:input_type -> arcbox.v1.GetSetupStatusRequest
-	10, // 11: arcbox.v1.SystemService.WatchSetupStatus:input_type -> arcbox.v1.WatchSetupStatusRequest
-	12, // 12: arcbox.v1.SystemService.Events:input_type -> arcbox.v1.EventsRequest
-	2,  // 13: arcbox.v1.SystemService.GetVersion:output_type -> arcbox.v1.GetVersionResponse
-	4,  // 14: arcbox.v1.SystemService.Ping:output_type -> arcbox.v1.SystemPingResponse
-	6,  // 15: arcbox.v1.SystemService.GetInfo:output_type -> arcbox.v1.GetInfoResponse
-	11, // 16: arcbox.v1.SystemService.GetSetupStatus:output_type -> arcbox.v1.SetupStatus
-	11, // 17: arcbox.v1.SystemService.WatchSetupStatus:output_type -> arcbox.v1.SetupStatus
-	13, // 18: arcbox.v1.SystemService.Events:output_type -> arcbox.v1.Event
-	13, // [13:19] is the sub-list for method output_type
-	7,  // [7:13] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	17, // 3: arcbox.v1.VmInfo.started_at:type_name -> google.protobuf.Timestamp
+	9,  // 4: arcbox.v1.VmInfo.services:type_name -> arcbox.v1.GuestService
+	8,  // 5: arcbox.v1.VmInfo.disk:type_name -> arcbox.v1.DiskUsage
+	0,  // 6: arcbox.v1.SetupStatus.phase:type_name -> arcbox.v1.SetupPhase
+	17, // 7: arcbox.v1.Event.time:type_name -> google.protobuf.Timestamp
+	1,  // 8: arcbox.v1.SystemService.GetVersion:input_type -> arcbox.v1.GetVersionRequest
+	3,  // 9: arcbox.v1.SystemService.Ping:input_type -> arcbox.v1.SystemPingRequest
+	5,  // 10: arcbox.v1.SystemService.GetInfo:input_type -> arcbox.v1.GetInfoRequest
+	10, // 11: arcbox.v1.SystemService.GetSetupStatus:input_type -> arcbox.v1.GetSetupStatusRequest
+	11, // 12: arcbox.v1.SystemService.WatchSetupStatus:input_type -> arcbox.v1.WatchSetupStatusRequest
+	13, // 13: arcbox.v1.SystemService.Prune:input_type -> arcbox.v1.PruneRequest
+	15, // 14: arcbox.v1.SystemService.Events:input_type -> arcbox.v1.EventsRequest
+	2,  // 15: arcbox.v1.SystemService.GetVersion:output_type -> arcbox.v1.GetVersionResponse
+	4,  // 16: arcbox.v1.SystemService.Ping:output_type -> arcbox.v1.SystemPingResponse
+	6,  // 17: arcbox.v1.SystemService.GetInfo:output_type -> arcbox.v1.GetInfoResponse
+	12, // 18: arcbox.v1.SystemService.GetSetupStatus:output_type -> arcbox.v1.SetupStatus
+	12, // 19: arcbox.v1.SystemService.WatchSetupStatus:output_type -> arcbox.v1.SetupStatus
+	14, // 20: arcbox.v1.SystemService.Prune:output_type -> arcbox.v1.PruneResponse
+	16, // 21: arcbox.v1.SystemService.Events:output_type -> arcbox.v1.Event
+	15, // [15:22] is the sub-list for method output_type
+	8,  // [8:15] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_arcbox_v1_system_proto_init() }
@@ -1174,7 +1494,7 @@ func file_arcbox_v1_system_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_arcbox_v1_system_proto_rawDesc), len(file_arcbox_v1_system_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   13,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,7 @@ const (
 	SystemService_GetInfo_FullMethodName          = "/arcbox.v1.SystemService/GetInfo"
 	SystemService_GetSetupStatus_FullMethodName   = "/arcbox.v1.SystemService/GetSetupStatus"
 	SystemService_WatchSetupStatus_FullMethodName = "/arcbox.v1.SystemService/WatchSetupStatus"
+	SystemService_Prune_FullMethodName            = "/arcbox.v1.SystemService/Prune"
 	SystemService_Events_FullMethodName           = "/arcbox.v1.SystemService/Events"
 )
 
@@ -45,6 +46,9 @@ type SystemServiceClient interface {
 	GetSetupStatus(ctx context.Context, in *GetSetupStatusRequest, opts ...grpc.CallOption) (*SetupStatus, error)
 	// WatchSetupStatus sends the current status and then every update, none left out.
 	WatchSetupStatus(ctx context.Context, in *WatchSetupStatusRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SetupStatus], error)
+	// Prune removes what is not used and gives the space back to the host. It boots
+	// the virtual machine when that is down.
+	Prune(ctx context.Context, in *PruneRequest, opts ...grpc.CallOption) (*PruneResponse, error)
 	// Events sends what happens to the virtual machines from now on.
 	Events(ctx context.Context, in *EventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
 }
@@ -116,6 +120,16 @@ func (c *systemServiceClient) WatchSetupStatus(ctx context.Context, in *WatchSet
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type SystemService_WatchSetupStatusClient = grpc.ServerStreamingClient[SetupStatus]
 
+func (c *systemServiceClient) Prune(ctx context.Context, in *PruneRequest, opts ...grpc.CallOption) (*PruneResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PruneResponse)
+	err := c.cc.Invoke(ctx, SystemService_Prune_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *systemServiceClient) Events(ctx context.Context, in *EventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &SystemService_ServiceDesc.Streams[1], SystemService_Events_FullMethodName, cOpts...)
@@ -151,6 +165,9 @@ type SystemServiceServer interface {
 	GetSetupStatus(context.Context, *GetSetupStatusRequest) (*SetupStatus, error)
 	// WatchSetupStatus sends the current status and then every update, none left out.
 	WatchSetupStatus(*WatchSetupStatusRequest, grpc.ServerStreamingServer[SetupStatus]) error
+	// Prune removes what is not used and gives the space back to the host. It boots
+	// the virtual machine when that is down.
+	Prune(context.Context, *PruneRequest) (*PruneResponse, error)
 	// Events sends what happens to the virtual machines from now on.
 	Events(*EventsRequest, grpc.ServerStreamingServer[Event]) error
 	mustEmbedUnimplementedSystemServiceServer()
@@ -177,6 +194,9 @@ func (UnimplementedSystemServiceServer) GetSetupStatus(context.Context, *GetSetu
 }
 func (UnimplementedSystemServiceServer) WatchSetupStatus(*WatchSetupStatusRequest, grpc.ServerStreamingServer[SetupStatus]) error {
 	return status.Error(codes.Unimplemented, "method WatchSetupStatus not implemented")
+}
+func (UnimplementedSystemServiceServer) Prune(context.Context, *PruneRequest) (*PruneResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Prune not implemented")
 }
 func (UnimplementedSystemServiceServer) Events(*EventsRequest, grpc.ServerStreamingServer[Event]) error {
 	return status.Error(codes.Unimplemented, "method Events not implemented")
@@ -285,6 +305,24 @@ func _SystemService_WatchSetupStatus_Handler(srv interface{}, stream grpc.Server
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type SystemService_WatchSetupStatusServer = grpc.ServerStreamingServer[SetupStatus]
 
+func _SystemService_Prune_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PruneRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SystemServiceServer).Prune(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SystemService_Prune_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SystemServiceServer).Prune(ctx, req.(*PruneRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _SystemService_Events_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(EventsRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -318,6 +356,10 @@ var SystemService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetSetupStatus",
 			Handler:    _SystemService_GetSetupStatus_Handler,
+		},
+		{
+			MethodName: "Prune",
+			Handler:    _SystemService_Prune_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -14,7 +14,8 @@ import (
 
 // Guest is one run of a machine on a Rig.
 type Guest struct {
-	Plan domain.VMPlan
+	Plan   domain.VMPlan
+	Shared bool // it was started with a wire to shares
 
 	rig     *Rig
 	mu      sync.Mutex
@@ -25,10 +26,12 @@ type Guest struct {
 	changed chan struct{}
 	handler port.ForwardHandler
 	closed  chan struct{} // the session was closed
+	paused  string
+	pausing chan struct{}
 }
 
 func newGuest(r *Rig, plan domain.VMPlan) *Guest {
-	return &Guest{Plan: plan, rig: r, down: make(chan struct{}), lost: make(chan struct{}), changed: make(chan struct{}), closed: make(chan struct{})}
+	return &Guest{Plan: plan, rig: r, down: make(chan struct{}), lost: make(chan struct{}), changed: make(chan struct{}), closed: make(chan struct{}), pausing: make(chan struct{})}
 }
 
 // Exit takes the machine down as if for err; only the first call counts.
@@ -64,10 +67,27 @@ func (g *Guest) Push(s domain.GuestStatus) {
 	g.changed = make(chan struct{})
 }
 
-// vm has the capability of a balloon beside a machine's methods.
+// Pause makes the machine stand still, "" lets it go on.
+func (g *Guest) Pause(why string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.paused = why
+	close(g.pausing)
+	g.pausing = make(chan struct{})
+}
+
+// vm has the capabilities of a balloon and of pauses beside a machine's methods.
 type vm struct {
 	*mock.MockVM
 	*mock.MockBalloon
+	guest *Guest
+}
+
+// Paused implements port.Pausing.
+func (v vm) Paused() (string, <-chan struct{}) {
+	v.guest.mu.Lock()
+	defer v.guest.mu.Unlock()
+	return v.guest.paused, v.guest.pausing
 }
 
 // EXPECT belongs to both mocks; nobody expects anything through a vm.
@@ -87,7 +107,7 @@ func (g *Guest) machine() port.VM {
 		g.rig.memory = append(g.rig.memory, mem)
 		return nil
 	})
-	return vm{m, b}
+	return vm{m, b, g}
 }
 
 func (g *Guest) session() port.AgentSession {
@@ -100,10 +120,15 @@ func (g *Guest) session() port.AgentSession {
 	})
 	m.EXPECT().Done().AnyTimes().Return((<-chan struct{})(g.lost))
 	m.EXPECT().Err().AnyTimes().Return(domain.ErrAgentLost)
+	m.EXPECT().Configure(gomock.Any(), gomock.Any()).AnyTimes().DoAndReturn(
+		func(ctx context.Context, c domain.GuestConfig) error { return g.rig.Configure(ctx, g, c) })
 	m.EXPECT().Shutdown(gomock.Any(), gomock.Any()).AnyTimes().DoAndReturn(
 		func(ctx context.Context, _ time.Duration) error { return g.rig.Shutdown(ctx, g) })
 	m.EXPECT().Close().AnyTimes().DoAndReturn(func() error { g.hangUp(); g.rig.count("a session", -1); return nil })
 	f := mock.NewMockForwardSource(g.rig.control)
 	f.EXPECT().Forwards(gomock.Any(), gomock.Any()).MaxTimes(1).DoAndReturn(g.requests)
-	return session{m, f}
+	t := mock.NewMockToucher(g.rig.control)
+	t.EXPECT().Touch(gomock.Any(), gomock.Any()).AnyTimes().DoAndReturn(
+		func(ctx context.Context, changes []domain.PathChange) error { return g.rig.Touch(ctx, g, changes) })
+	return session{m, f, t}
 }

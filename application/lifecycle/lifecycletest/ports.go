@@ -150,10 +150,12 @@ func (r *Rig) newLink() port.NetworkLink {
 	return link{l, f, s}
 }
 
-// session has the capability of forwards beside a session's methods.
+// session has the capabilities of forwards and touches beside a session's
+// methods.
 type session struct {
 	*mock.MockAgentSession
 	*mock.MockForwardSource
+	*mock.MockToucher
 }
 
 // EXPECT belongs to both mocks; nobody expects anything through a session.

@@ -5,6 +5,7 @@ package lifecycletest
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -24,10 +25,15 @@ import (
 type Rig struct {
 	Ports lifecycle.Ports
 
-	Info      domain.HypervisorInfo
-	Resolve   func(ctx context.Context) error
-	Start     func(ctx context.Context, g *Guest) error
-	Connect   func(ctx context.Context, g *Guest) error
+	Info    domain.HypervisorInfo
+	Resolve func(ctx context.Context) error
+	Start   func(ctx context.Context, g *Guest) error
+	Connect func(ctx context.Context, g *Guest) error
+	// Config is what is to be told of the host, Configure telling it.
+	Config    func(ctx context.Context) (domain.GuestConfig, error)
+	OpenShare func(shares []domain.Share) error
+	Configure func(ctx context.Context, g *Guest, c domain.GuestConfig) error
+	Touch     func(ctx context.Context, g *Guest, changes []domain.PathChange) error
 	Shutdown  func(ctx context.Context, g *Guest) error
 	Kill      func(ctx context.Context, g *Guest) error
 	CloseLink func() error
@@ -58,7 +64,11 @@ func New(t *testing.T) *Rig {
 		Info:      domain.HypervisorInfo{Driver: "qemu", Accelerator: domain.AcceleratorKVM},
 		Resolve:   func(context.Context) error { return nil },
 		Start:     ok,
+		Touch:     func(context.Context, *Guest, []domain.PathChange) error { return nil },
 		Connect:   ok,
+		Config:    func(context.Context) (domain.GuestConfig, error) { return domain.GuestConfig{}, nil },
+		OpenShare: func([]domain.Share) error { return nil },
+		Configure: func(context.Context, *Guest, domain.GuestConfig) error { return nil },
 		Shutdown:  func(_ context.Context, g *Guest) error { g.Exit(nil); return nil },
 		Kill:      func(_ context.Context, g *Guest) error { g.Exit(nil); return nil },
 		CloseLink: func() error { return nil },
@@ -72,6 +82,7 @@ func New(t *testing.T) *Rig {
 	}
 	r.Ports = lifecycle.Ports{
 		Assets: r.bootAssets(), Store: r.machineStore(), Disks: r.disks(), Networks: r.networks(),
+		HostConfig: r.hostConfig(), Shares: r.shares(),
 		Hypervisor: r.hypervisor(), Agents: r.agents(), Logs: r.logs(), Events: r.publisher(),
 		Log: slog.New(slog.DiscardHandler),
 	}
@@ -213,6 +224,35 @@ func (r *Rig) networks() port.Networks {
 	return m
 }
 
+func (r *Rig) hostConfig() port.HostConfig {
+	m := mock.NewMockHostConfig(r.control)
+	m.EXPECT().GuestConfig(gomock.Any()).AnyTimes().DoAndReturn(func(ctx context.Context) (domain.GuestConfig, error) { return r.Config(ctx) })
+	return m
+}
+
+func (r *Rig) shares() port.Shares {
+	m := mock.NewMockShares(r.control)
+	m.EXPECT().Open(gomock.Any(), gomock.Any()).AnyTimes().DoAndReturn(func(_ domain.MachineName, shares []domain.Share) (port.ShareLink, error) {
+		if err := r.OpenShare(shares); err != nil {
+			return nil, err
+		}
+		r.count("a share", 1)
+		l := mock.NewMockShareLink(r.control)
+		l.EXPECT().Close().MaxTimes(1).DoAndReturn(func() error {
+			r.mu.Lock()
+			up := r.open["a machine"] > 0
+			r.mu.Unlock()
+			if up {
+				return fmt.Errorf("the shares are in use: %w", domain.ErrInvalidState)
+			}
+			r.count("a share", -1)
+			return nil
+		})
+		return l, nil
+	})
+	return m
+}
+
 func (r *Rig) hypervisor() port.Hypervisor {
 	m := mock.NewMockHypervisor(r.control)
 	m.EXPECT().Probe(gomock.Any()).AnyTimes().DoAndReturn(func(ctx context.Context) (domain.HypervisorInfo, error) {
@@ -220,6 +260,7 @@ func (r *Rig) hypervisor() port.Hypervisor {
 	})
 	m.EXPECT().Start(gomock.Any(), gomock.Any()).AnyTimes().DoAndReturn(func(ctx context.Context, spec port.VMSpec) (port.VM, error) {
 		g := newGuest(r, spec.Plan)
+		g.Shared = spec.Shares != nil
 		if err := r.Start(ctx, g); err != nil {
 			return nil, err
 		}

@@ -70,7 +70,7 @@ func (c *Card) Close() {
 func (c *Card) receive() {
 	var frame []byte
 	var count [8]byte
-	parts, left := 0, 0
+	left := 0
 	for {
 		old := c.rx.AvailIdx
 		for {
@@ -81,8 +81,7 @@ func (c *Card) receive() {
 			at := rxBufs + int(head)*rxBuf
 			b := c.fe.Mem[at : at+int(n)]
 			if left == 0 {
-				parts = int(binary.LittleEndian.Uint16(b[10:]))
-				left, frame, b = parts, frame[:0], b[VnetLen:]
+				left, frame, b = int(binary.LittleEndian.Uint16(b[10:])), frame[:0], b[VnetLen:]
 			}
 			frame = append(frame, b...)
 			if left--; left == 0 {
@@ -104,9 +103,9 @@ func (c *Card) receive() {
 
 // send gives the device frames, the header in a buffer of its own.
 func (c *Card) send() {
-	free := make([]int, txSlots/2)
-	for i := range free {
-		free[i] = i
+	var free []int
+	for i := range txSlots / 2 {
+		free = append(free, i)
 	}
 	buf := make([]byte, txBuf-VnetLen)
 	var count [8]byte

@@ -27,8 +27,9 @@ const (
 const (
 	msgHeaderLen = 12
 
-	flagVersion   = 1
-	flagReply     = 1 << 2
+	flagVersion = 1
+	flagReply   = 1 << 2
+	// FlagNeedReply asks the back-end for an answer to any request.
 	FlagNeedReply = 1 << 3
 )
 

@@ -1048,8 +1048,10 @@ type Status struct {
 	// How many containers run; while the engine does not answer, how many ran
 	// when it last did.
 	RunningContainers uint32 `protobuf:"varint,5,opt,name=running_containers,json=runningContainers,proto3" json:"running_containers,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Not set while the data disk is not mounted.
+	Disk          *DiskUsage `protobuf:"bytes,6,opt,name=disk,proto3" json:"disk,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Status) Reset() {
@@ -1117,6 +1119,92 @@ func (x *Status) GetRunningContainers() uint32 {
 	return 0
 }
 
+func (x *Status) GetDisk() *DiskUsage {
+	if x != nil {
+		return x.Disk
+	}
+	return nil
+}
+
+// DiskUsage is how full the data disk is. Small changes are not told.
+type DiskUsage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Size of the block device, bytes.
+	DeviceBytes uint64 `protobuf:"varint,1,opt,name=device_bytes,json=deviceBytes,proto3" json:"device_bytes,omitempty"`
+	// Size of its file system and what is free in it, bytes.
+	TotalBytes    uint64 `protobuf:"varint,2,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
+	FreeBytes     uint64 `protobuf:"varint,3,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"`
+	TotalInodes   uint64 `protobuf:"varint,4,opt,name=total_inodes,json=totalInodes,proto3" json:"total_inodes,omitempty"`
+	FreeInodes    uint64 `protobuf:"varint,5,opt,name=free_inodes,json=freeInodes,proto3" json:"free_inodes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiskUsage) Reset() {
+	*x = DiskUsage{}
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiskUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiskUsage) ProtoMessage() {}
+
+func (x *DiskUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiskUsage.ProtoReflect.Descriptor instead.
+func (*DiskUsage) Descriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *DiskUsage) GetDeviceBytes() uint64 {
+	if x != nil {
+		return x.DeviceBytes
+	}
+	return 0
+}
+
+func (x *DiskUsage) GetTotalBytes() uint64 {
+	if x != nil {
+		return x.TotalBytes
+	}
+	return 0
+}
+
+func (x *DiskUsage) GetFreeBytes() uint64 {
+	if x != nil {
+		return x.FreeBytes
+	}
+	return 0
+}
+
+func (x *DiskUsage) GetTotalInodes() uint64 {
+	if x != nil {
+		return x.TotalInodes
+	}
+	return 0
+}
+
+func (x *DiskUsage) GetFreeInodes() uint64 {
+	if x != nil {
+		return x.FreeInodes
+	}
+	return 0
+}
+
 type Service struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1130,7 +1218,7 @@ type Service struct {
 
 func (x *Service) Reset() {
 	*x = Service{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1230,7 @@ func (x *Service) String() string {
 func (*Service) ProtoMessage() {}
 
 func (x *Service) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1243,7 @@ func (x *Service) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Service.ProtoReflect.Descriptor instead.
 func (*Service) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Service) GetName() string {
@@ -1195,7 +1283,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +1295,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +1308,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Heartbeat) GetGuestTimeUnixNano() int64 {
@@ -1241,7 +1329,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1253,7 +1341,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1266,7 +1354,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *LogsRequest) GetPositions() []*LogPosition {
@@ -1286,7 +1374,7 @@ type LogPosition struct {
 
 func (x *LogPosition) Reset() {
 	*x = LogPosition{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1298,7 +1386,7 @@ func (x *LogPosition) String() string {
 func (*LogPosition) ProtoMessage() {}
 
 func (x *LogPosition) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1311,7 +1399,7 @@ func (x *LogPosition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogPosition.ProtoReflect.Descriptor instead.
 func (*LogPosition) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *LogPosition) GetComponent() string {
@@ -1345,7 +1433,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1357,7 +1445,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1370,7 +1458,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *LogsResponse) GetComponent() string {
@@ -1411,7 +1499,7 @@ type SetClockRequest struct {
 
 func (x *SetClockRequest) Reset() {
 	*x = SetClockRequest{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1423,7 +1511,7 @@ func (x *SetClockRequest) String() string {
 func (*SetClockRequest) ProtoMessage() {}
 
 func (x *SetClockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1436,7 +1524,7 @@ func (x *SetClockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetClockRequest.ProtoReflect.Descriptor instead.
 func (*SetClockRequest) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SetClockRequest) GetHostTimeUnixNano() int64 {
@@ -1456,7 +1544,7 @@ type SetClockResponse struct {
 
 func (x *SetClockResponse) Reset() {
 	*x = SetClockResponse{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1468,7 +1556,7 @@ func (x *SetClockResponse) String() string {
 func (*SetClockResponse) ProtoMessage() {}
 
 func (x *SetClockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1481,12 +1569,93 @@ func (x *SetClockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetClockResponse.ProtoReflect.Descriptor instead.
 func (*SetClockResponse) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SetClockResponse) GetStepNanos() int64 {
 	if x != nil {
 		return x.StepNanos
+	}
+	return 0
+}
+
+type TrimRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrimRequest) Reset() {
+	*x = TrimRequest{}
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrimRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrimRequest) ProtoMessage() {}
+
+func (x *TrimRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrimRequest.ProtoReflect.Descriptor instead.
+func (*TrimRequest) Descriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{25}
+}
+
+type TrimResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How much of the file system was looked at and given back, bytes.
+	TrimmedBytes  uint64 `protobuf:"varint,1,opt,name=trimmed_bytes,json=trimmedBytes,proto3" json:"trimmed_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrimResponse) Reset() {
+	*x = TrimResponse{}
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrimResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrimResponse) ProtoMessage() {}
+
+func (x *TrimResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrimResponse.ProtoReflect.Descriptor instead.
+func (*TrimResponse) Descriptor() ([]byte, []int) {
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *TrimResponse) GetTrimmedBytes() uint64 {
+	if x != nil {
+		return x.TrimmedBytes
 	}
 	return 0
 }
@@ -1501,7 +1670,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1513,7 +1682,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1526,7 +1695,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ShutdownRequest) GetGraceSeconds() uint32 {
@@ -1545,7 +1714,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1557,7 +1726,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1570,7 +1739,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ShutdownResponse) GetAccepted() bool {
@@ -1594,7 +1763,7 @@ type ForwardsRequest struct {
 
 func (x *ForwardsRequest) Reset() {
 	*x = ForwardsRequest{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1606,7 +1775,7 @@ func (x *ForwardsRequest) String() string {
 func (*ForwardsRequest) ProtoMessage() {}
 
 func (x *ForwardsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1619,7 +1788,7 @@ func (x *ForwardsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardsRequest.ProtoReflect.Descriptor instead.
 func (*ForwardsRequest) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ForwardsRequest) GetEvent() isForwardsRequest_Event {
@@ -1676,7 +1845,7 @@ type ForwardAnswer struct {
 
 func (x *ForwardAnswer) Reset() {
 	*x = ForwardAnswer{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1688,7 +1857,7 @@ func (x *ForwardAnswer) String() string {
 func (*ForwardAnswer) ProtoMessage() {}
 
 func (x *ForwardAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1701,7 +1870,7 @@ func (x *ForwardAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardAnswer.ProtoReflect.Descriptor instead.
 func (*ForwardAnswer) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ForwardAnswer) GetId() string {
@@ -1728,7 +1897,7 @@ type ForwardReleased struct {
 
 func (x *ForwardReleased) Reset() {
 	*x = ForwardReleased{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1740,7 +1909,7 @@ func (x *ForwardReleased) String() string {
 func (*ForwardReleased) ProtoMessage() {}
 
 func (x *ForwardReleased) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1753,7 +1922,7 @@ func (x *ForwardReleased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardReleased.ProtoReflect.Descriptor instead.
 func (*ForwardReleased) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ForwardReleased) GetId() string {
@@ -1779,7 +1948,7 @@ type ForwardsResponse struct {
 
 func (x *ForwardsResponse) Reset() {
 	*x = ForwardsResponse{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1791,7 +1960,7 @@ func (x *ForwardsResponse) String() string {
 func (*ForwardsResponse) ProtoMessage() {}
 
 func (x *ForwardsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1804,7 +1973,7 @@ func (x *ForwardsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardsResponse.ProtoReflect.Descriptor instead.
 func (*ForwardsResponse) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ForwardsResponse) GetEvent() isForwardsResponse_Event {
@@ -1892,7 +2061,7 @@ type ForwardSnapshot struct {
 
 func (x *ForwardSnapshot) Reset() {
 	*x = ForwardSnapshot{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1904,7 +2073,7 @@ func (x *ForwardSnapshot) String() string {
 func (*ForwardSnapshot) ProtoMessage() {}
 
 func (x *ForwardSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1917,7 +2086,7 @@ func (x *ForwardSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardSnapshot.ProtoReflect.Descriptor instead.
 func (*ForwardSnapshot) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ForwardSnapshot) GetLeases() []*ForwardLease {
@@ -1945,7 +2114,7 @@ type ForwardLease struct {
 
 func (x *ForwardLease) Reset() {
 	*x = ForwardLease{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[31]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1957,7 +2126,7 @@ func (x *ForwardLease) String() string {
 func (*ForwardLease) ProtoMessage() {}
 
 func (x *ForwardLease) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[31]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1970,7 +2139,7 @@ func (x *ForwardLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardLease.ProtoReflect.Descriptor instead.
 func (*ForwardLease) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ForwardLease) GetId() string {
@@ -2024,7 +2193,7 @@ type ForwardRelease struct {
 
 func (x *ForwardRelease) Reset() {
 	*x = ForwardRelease{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[32]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2036,7 +2205,7 @@ func (x *ForwardRelease) String() string {
 func (*ForwardRelease) ProtoMessage() {}
 
 func (x *ForwardRelease) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[32]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2049,7 +2218,7 @@ func (x *ForwardRelease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardRelease.ProtoReflect.Descriptor instead.
 func (*ForwardRelease) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ForwardRelease) GetId() string {
@@ -2070,7 +2239,7 @@ type GuestListeners struct {
 
 func (x *GuestListeners) Reset() {
 	*x = GuestListeners{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[33]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2251,7 @@ func (x *GuestListeners) String() string {
 func (*GuestListeners) ProtoMessage() {}
 
 func (x *GuestListeners) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[33]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2264,7 @@ func (x *GuestListeners) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuestListeners.ProtoReflect.Descriptor instead.
 func (*GuestListeners) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{33}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GuestListeners) GetListeners() []*GuestListener {
@@ -2121,7 +2290,7 @@ type GuestListener struct {
 
 func (x *GuestListener) Reset() {
 	*x = GuestListener{}
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[34]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2133,7 +2302,7 @@ func (x *GuestListener) String() string {
 func (*GuestListener) ProtoMessage() {}
 
 func (x *GuestListener) ProtoReflect() protoreflect.Message {
-	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[34]
+	mi := &file_arcbox_agent_v1_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2146,7 +2315,7 @@ func (x *GuestListener) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuestListener.ProtoReflect.Descriptor instead.
 func (*GuestListener) Descriptor() ([]byte, []int) {
-	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{34}
+	return file_arcbox_agent_v1_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GuestListener) GetContainer() string {
@@ -2242,14 +2411,24 @@ const file_arcbox_agent_v1_agent_proto_rawDesc = "" +
 	"\rWatchResponse\x121\n" +
 	"\x06status\x18\x01 \x01(\v2\x17.arcbox.agent.v1.StatusH\x00R\x06status\x12:\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x1a.arcbox.agent.v1.HeartbeatH\x00R\theartbeatB\a\n" +
-	"\x05event\"\xd6\x01\n" +
+	"\x05event\"\x86\x02\n" +
 	"\x06Status\x124\n" +
 	"\bservices\x18\x01 \x03(\v2\x18.arcbox.agent.v1.ServiceR\bservices\x12!\n" +
 	"\fengine_ready\x18\x02 \x01(\bR\vengineReady\x12%\n" +
 	"\x0eengine_version\x18\x03 \x01(\tR\rengineVersion\x12\x1d\n" +
 	"\n" +
 	"engine_api\x18\x04 \x01(\tR\tengineApi\x12-\n" +
-	"\x12running_containers\x18\x05 \x01(\rR\x11runningContainers\"\x86\x01\n" +
+	"\x12running_containers\x18\x05 \x01(\rR\x11runningContainers\x12.\n" +
+	"\x04disk\x18\x06 \x01(\v2\x1a.arcbox.agent.v1.DiskUsageR\x04disk\"\xb2\x01\n" +
+	"\tDiskUsage\x12!\n" +
+	"\fdevice_bytes\x18\x01 \x01(\x04R\vdeviceBytes\x12\x1f\n" +
+	"\vtotal_bytes\x18\x02 \x01(\x04R\n" +
+	"totalBytes\x12\x1d\n" +
+	"\n" +
+	"free_bytes\x18\x03 \x01(\x04R\tfreeBytes\x12!\n" +
+	"\ftotal_inodes\x18\x04 \x01(\x04R\vtotalInodes\x12\x1f\n" +
+	"\vfree_inodes\x18\x05 \x01(\x04R\n" +
+	"freeInodes\"\x86\x01\n" +
 	"\aService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1d.arcbox.agent.v1.ServiceStateR\x05state\x12\x16\n" +
@@ -2271,7 +2450,10 @@ const file_arcbox_agent_v1_agent_proto_rawDesc = "" +
 	"\x13host_time_unix_nano\x18\x01 \x01(\x03R\x10hostTimeUnixNano\"1\n" +
 	"\x10SetClockResponse\x12\x1d\n" +
 	"\n" +
-	"step_nanos\x18\x01 \x01(\x03R\tstepNanos\"6\n" +
+	"step_nanos\x18\x01 \x01(\x03R\tstepNanos\"\r\n" +
+	"\vTrimRequest\"3\n" +
+	"\fTrimResponse\x12#\n" +
+	"\rtrimmed_bytes\x18\x01 \x01(\x04R\ftrimmedBytes\"6\n" +
 	"\x0fShutdownRequest\x12#\n" +
 	"\rgrace_seconds\x18\x01 \x01(\rR\fgraceSeconds\".\n" +
 	"\x10ShutdownResponse\x12\x1a\n" +
@@ -2320,7 +2502,7 @@ const file_arcbox_agent_v1_agent_proto_rawDesc = "" +
 	"\x0fForwardProtocol\x12 \n" +
 	"\x1cFORWARD_PROTOCOL_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14FORWARD_PROTOCOL_TCP\x10\x01\x12\x18\n" +
-	"\x14FORWARD_PROTOCOL_UDP\x10\x022\xa6\x06\n" +
+	"\x14FORWARD_PROTOCOL_UDP\x10\x022\xeb\x06\n" +
 	"\fAgentService\x12F\n" +
 	"\x05Hello\x12\x1d.arcbox.agent.v1.HelloRequest\x1a\x1e.arcbox.agent.v1.HelloResponse\x12R\n" +
 	"\tConfigure\x12!.arcbox.agent.v1.ConfigureRequest\x1a\".arcbox.agent.v1.ConfigureResponse\x12F\n" +
@@ -2330,7 +2512,8 @@ const file_arcbox_agent_v1_agent_proto_rawDesc = "" +
 	"\x05Watch\x12\x1d.arcbox.agent.v1.WatchRequest\x1a\x1e.arcbox.agent.v1.WatchResponse0\x01\x12E\n" +
 	"\x04Logs\x12\x1c.arcbox.agent.v1.LogsRequest\x1a\x1d.arcbox.agent.v1.LogsResponse0\x01\x12O\n" +
 	"\bSetClock\x12 .arcbox.agent.v1.SetClockRequest\x1a!.arcbox.agent.v1.SetClockResponse\x12S\n" +
-	"\bForwards\x12 .arcbox.agent.v1.ForwardsRequest\x1a!.arcbox.agent.v1.ForwardsResponse(\x010\x01\x12O\n" +
+	"\bForwards\x12 .arcbox.agent.v1.ForwardsRequest\x1a!.arcbox.agent.v1.ForwardsResponse(\x010\x01\x12C\n" +
+	"\x04Trim\x12\x1c.arcbox.agent.v1.TrimRequest\x1a\x1d.arcbox.agent.v1.TrimResponse\x12O\n" +
 	"\bShutdown\x12 .arcbox.agent.v1.ShutdownRequest\x1a!.arcbox.agent.v1.ShutdownResponseB$Z\"arcbox/api/arcbox/agent/v1;agentv1b\x06proto3"
 
 var (
@@ -2346,7 +2529,7 @@ func file_arcbox_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_arcbox_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_arcbox_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_arcbox_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_arcbox_agent_v1_agent_proto_goTypes = []any{
 	(ServiceState)(0),           // 0: arcbox.agent.v1.ServiceState
 	(ForwardProtocol)(0),        // 1: arcbox.agent.v1.ForwardProtocol
@@ -2367,24 +2550,27 @@ var file_arcbox_agent_v1_agent_proto_goTypes = []any{
 	(*WatchRequest)(nil),        // 16: arcbox.agent.v1.WatchRequest
 	(*WatchResponse)(nil),       // 17: arcbox.agent.v1.WatchResponse
 	(*Status)(nil),              // 18: arcbox.agent.v1.Status
-	(*Service)(nil),             // 19: arcbox.agent.v1.Service
-	(*Heartbeat)(nil),           // 20: arcbox.agent.v1.Heartbeat
-	(*LogsRequest)(nil),         // 21: arcbox.agent.v1.LogsRequest
-	(*LogPosition)(nil),         // 22: arcbox.agent.v1.LogPosition
-	(*LogsResponse)(nil),        // 23: arcbox.agent.v1.LogsResponse
-	(*SetClockRequest)(nil),     // 24: arcbox.agent.v1.SetClockRequest
-	(*SetClockResponse)(nil),    // 25: arcbox.agent.v1.SetClockResponse
-	(*ShutdownRequest)(nil),     // 26: arcbox.agent.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),    // 27: arcbox.agent.v1.ShutdownResponse
-	(*ForwardsRequest)(nil),     // 28: arcbox.agent.v1.ForwardsRequest
-	(*ForwardAnswer)(nil),       // 29: arcbox.agent.v1.ForwardAnswer
-	(*ForwardReleased)(nil),     // 30: arcbox.agent.v1.ForwardReleased
-	(*ForwardsResponse)(nil),    // 31: arcbox.agent.v1.ForwardsResponse
-	(*ForwardSnapshot)(nil),     // 32: arcbox.agent.v1.ForwardSnapshot
-	(*ForwardLease)(nil),        // 33: arcbox.agent.v1.ForwardLease
-	(*ForwardRelease)(nil),      // 34: arcbox.agent.v1.ForwardRelease
-	(*GuestListeners)(nil),      // 35: arcbox.agent.v1.GuestListeners
-	(*GuestListener)(nil),       // 36: arcbox.agent.v1.GuestListener
+	(*DiskUsage)(nil),           // 19: arcbox.agent.v1.DiskUsage
+	(*Service)(nil),             // 20: arcbox.agent.v1.Service
+	(*Heartbeat)(nil),           // 21: arcbox.agent.v1.Heartbeat
+	(*LogsRequest)(nil),         // 22: arcbox.agent.v1.LogsRequest
+	(*LogPosition)(nil),         // 23: arcbox.agent.v1.LogPosition
+	(*LogsResponse)(nil),        // 24: arcbox.agent.v1.LogsResponse
+	(*SetClockRequest)(nil),     // 25: arcbox.agent.v1.SetClockRequest
+	(*SetClockResponse)(nil),    // 26: arcbox.agent.v1.SetClockResponse
+	(*TrimRequest)(nil),         // 27: arcbox.agent.v1.TrimRequest
+	(*TrimResponse)(nil),        // 28: arcbox.agent.v1.TrimResponse
+	(*ShutdownRequest)(nil),     // 29: arcbox.agent.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),    // 30: arcbox.agent.v1.ShutdownResponse
+	(*ForwardsRequest)(nil),     // 31: arcbox.agent.v1.ForwardsRequest
+	(*ForwardAnswer)(nil),       // 32: arcbox.agent.v1.ForwardAnswer
+	(*ForwardReleased)(nil),     // 33: arcbox.agent.v1.ForwardReleased
+	(*ForwardsResponse)(nil),    // 34: arcbox.agent.v1.ForwardsResponse
+	(*ForwardSnapshot)(nil),     // 35: arcbox.agent.v1.ForwardSnapshot
+	(*ForwardLease)(nil),        // 36: arcbox.agent.v1.ForwardLease
+	(*ForwardRelease)(nil),      // 37: arcbox.agent.v1.ForwardRelease
+	(*GuestListeners)(nil),      // 38: arcbox.agent.v1.GuestListeners
+	(*GuestListener)(nil),       // 39: arcbox.agent.v1.GuestListener
 }
 var file_arcbox_agent_v1_agent_proto_depIdxs = []int32{
 	6,  // 0: arcbox.agent.v1.ConfigureRequest.shares:type_name -> arcbox.agent.v1.Share
@@ -2392,45 +2578,48 @@ var file_arcbox_agent_v1_agent_proto_depIdxs = []int32{
 	8,  // 2: arcbox.agent.v1.ConfigureRequest.sockets:type_name -> arcbox.agent.v1.GuestSocket
 	10, // 3: arcbox.agent.v1.TouchRequest.changes:type_name -> arcbox.agent.v1.PathChange
 	18, // 4: arcbox.agent.v1.WatchResponse.status:type_name -> arcbox.agent.v1.Status
-	20, // 5: arcbox.agent.v1.WatchResponse.heartbeat:type_name -> arcbox.agent.v1.Heartbeat
-	19, // 6: arcbox.agent.v1.Status.services:type_name -> arcbox.agent.v1.Service
-	0,  // 7: arcbox.agent.v1.Service.state:type_name -> arcbox.agent.v1.ServiceState
-	22, // 8: arcbox.agent.v1.LogsRequest.positions:type_name -> arcbox.agent.v1.LogPosition
-	29, // 9: arcbox.agent.v1.ForwardsRequest.answer:type_name -> arcbox.agent.v1.ForwardAnswer
-	30, // 10: arcbox.agent.v1.ForwardsRequest.released:type_name -> arcbox.agent.v1.ForwardReleased
-	32, // 11: arcbox.agent.v1.ForwardsResponse.snapshot:type_name -> arcbox.agent.v1.ForwardSnapshot
-	33, // 12: arcbox.agent.v1.ForwardsResponse.bind:type_name -> arcbox.agent.v1.ForwardLease
-	34, // 13: arcbox.agent.v1.ForwardsResponse.release:type_name -> arcbox.agent.v1.ForwardRelease
-	35, // 14: arcbox.agent.v1.ForwardsResponse.listeners:type_name -> arcbox.agent.v1.GuestListeners
-	33, // 15: arcbox.agent.v1.ForwardSnapshot.leases:type_name -> arcbox.agent.v1.ForwardLease
-	1,  // 16: arcbox.agent.v1.ForwardLease.protocol:type_name -> arcbox.agent.v1.ForwardProtocol
-	36, // 17: arcbox.agent.v1.GuestListeners.listeners:type_name -> arcbox.agent.v1.GuestListener
-	1,  // 18: arcbox.agent.v1.GuestListener.protocol:type_name -> arcbox.agent.v1.ForwardProtocol
-	2,  // 19: arcbox.agent.v1.AgentService.Hello:input_type -> arcbox.agent.v1.HelloRequest
-	4,  // 20: arcbox.agent.v1.AgentService.Configure:input_type -> arcbox.agent.v1.ConfigureRequest
-	9,  // 21: arcbox.agent.v1.AgentService.Touch:input_type -> arcbox.agent.v1.TouchRequest
-	12, // 22: arcbox.agent.v1.AgentService.OfferSocket:input_type -> arcbox.agent.v1.OfferSocketRequest
-	14, // 23: arcbox.agent.v1.AgentService.Sockets:input_type -> arcbox.agent.v1.SocketsRequest
-	16, // 24: arcbox.agent.v1.AgentService.Watch:input_type -> arcbox.agent.v1.WatchRequest
-	21, // 25: arcbox.agent.v1.AgentService.Logs:input_type -> arcbox.agent.v1.LogsRequest
-	24, // 26: arcbox.agent.v1.AgentService.SetClock:input_type -> arcbox.agent.v1.SetClockRequest
-	28, // 27: arcbox.agent.v1.AgentService.Forwards:input_type -> arcbox.agent.v1.ForwardsRequest
-	26, // 28: arcbox.agent.v1.AgentService.Shutdown:input_type -> arcbox.agent.v1.ShutdownRequest
-	3,  // 29: arcbox.agent.v1.AgentService.Hello:output_type -> arcbox.agent.v1.HelloResponse
-	5,  // 30: arcbox.agent.v1.AgentService.Configure:output_type -> arcbox.agent.v1.ConfigureResponse
-	11, // 31: arcbox.agent.v1.AgentService.Touch:output_type -> arcbox.agent.v1.TouchResponse
-	13, // 32: arcbox.agent.v1.AgentService.OfferSocket:output_type -> arcbox.agent.v1.OfferSocketResponse
-	15, // 33: arcbox.agent.v1.AgentService.Sockets:output_type -> arcbox.agent.v1.SocketsResponse
-	17, // 34: arcbox.agent.v1.AgentService.Watch:output_type -> arcbox.agent.v1.WatchResponse
-	23, // 35: arcbox.agent.v1.AgentService.Logs:output_type -> arcbox.agent.v1.LogsResponse
-	25, // 36: arcbox.agent.v1.AgentService.SetClock:output_type -> arcbox.agent.v1.SetClockResponse
-	31, // 37: arcbox.agent.v1.AgentService.Forwards:output_type -> arcbox.agent.v1.ForwardsResponse
-	27, // 38: arcbox.agent.v1.AgentService.Shutdown:output_type -> arcbox.agent.v1.ShutdownResponse
-	29, // [29:39] is the sub-list for method output_type
-	19, // [19:29] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	21, // 5: arcbox.agent.v1.WatchResponse.heartbeat:type_name -> arcbox.agent.v1.Heartbeat
+	20, // 6: arcbox.agent.v1.Status.services:type_name -> arcbox.agent.v1.Service
+	19, // 7: arcbox.agent.v1.Status.disk:type_name -> arcbox.agent.v1.DiskUsage
+	0,  // 8: arcbox.agent.v1.Service.state:type_name -> arcbox.agent.v1.ServiceState
+	23, // 9: arcbox.agent.v1.LogsRequest.positions:type_name -> arcbox.agent.v1.LogPosition
+	32, // 10: arcbox.agent.v1.ForwardsRequest.answer:type_name -> arcbox.agent.v1.ForwardAnswer
+	33, // 11: arcbox.agent.v1.ForwardsRequest.released:type_name -> arcbox.agent.v1.ForwardReleased
+	35, // 12: arcbox.agent.v1.ForwardsResponse.snapshot:type_name -> arcbox.agent.v1.ForwardSnapshot
+	36, // 13: arcbox.agent.v1.ForwardsResponse.bind:type_name -> arcbox.agent.v1.ForwardLease
+	37, // 14: arcbox.agent.v1.ForwardsResponse.release:type_name -> arcbox.agent.v1.ForwardRelease
+	38, // 15: arcbox.agent.v1.ForwardsResponse.listeners:type_name -> arcbox.agent.v1.GuestListeners
+	36, // 16: arcbox.agent.v1.ForwardSnapshot.leases:type_name -> arcbox.agent.v1.ForwardLease
+	1,  // 17: arcbox.agent.v1.ForwardLease.protocol:type_name -> arcbox.agent.v1.ForwardProtocol
+	39, // 18: arcbox.agent.v1.GuestListeners.listeners:type_name -> arcbox.agent.v1.GuestListener
+	1,  // 19: arcbox.agent.v1.GuestListener.protocol:type_name -> arcbox.agent.v1.ForwardProtocol
+	2,  // 20: arcbox.agent.v1.AgentService.Hello:input_type -> arcbox.agent.v1.HelloRequest
+	4,  // 21: arcbox.agent.v1.AgentService.Configure:input_type -> arcbox.agent.v1.ConfigureRequest
+	9,  // 22: arcbox.agent.v1.AgentService.Touch:input_type -> arcbox.agent.v1.TouchRequest
+	12, // 23: arcbox.agent.v1.AgentService.OfferSocket:input_type -> arcbox.agent.v1.OfferSocketRequest
+	14, // 24: arcbox.agent.v1.AgentService.Sockets:input_type -> arcbox.agent.v1.SocketsRequest
+	16, // 25: arcbox.agent.v1.AgentService.Watch:input_type -> arcbox.agent.v1.WatchRequest
+	22, // 26: arcbox.agent.v1.AgentService.Logs:input_type -> arcbox.agent.v1.LogsRequest
+	25, // 27: arcbox.agent.v1.AgentService.SetClock:input_type -> arcbox.agent.v1.SetClockRequest
+	31, // 28: arcbox.agent.v1.AgentService.Forwards:input_type -> arcbox.agent.v1.ForwardsRequest
+	27, // 29: arcbox.agent.v1.AgentService.Trim:input_type -> arcbox.agent.v1.TrimRequest
+	29, // 30: arcbox.agent.v1.AgentService.Shutdown:input_type -> arcbox.agent.v1.ShutdownRequest
+	3,  // 31: arcbox.agent.v1.AgentService.Hello:output_type -> arcbox.agent.v1.HelloResponse
+	5,  // 32: arcbox.agent.v1.AgentService.Configure:output_type -> arcbox.agent.v1.ConfigureResponse
+	11, // 33: arcbox.agent.v1.AgentService.Touch:output_type -> arcbox.agent.v1.TouchResponse
+	13, // 34: arcbox.agent.v1.AgentService.OfferSocket:output_type -> arcbox.agent.v1.OfferSocketResponse
+	15, // 35: arcbox.agent.v1.AgentService.Sockets:output_type -> arcbox.agent.v1.SocketsResponse
+	17, // 36: arcbox.agent.v1.AgentService.Watch:output_type -> arcbox.agent.v1.WatchResponse
+	24, // 37: arcbox.agent.v1.AgentService.Logs:output_type -> arcbox.agent.v1.LogsResponse
+	26, // 38: arcbox.agent.v1.AgentService.SetClock:output_type -> arcbox.agent.v1.SetClockResponse
+	34, // 39: arcbox.agent.v1.AgentService.Forwards:output_type -> arcbox.agent.v1.ForwardsResponse
+	28, // 40: arcbox.agent.v1.AgentService.Trim:output_type -> arcbox.agent.v1.TrimResponse
+	30, // 41: arcbox.agent.v1.AgentService.Shutdown:output_type -> arcbox.agent.v1.ShutdownResponse
+	31, // [31:42] is the sub-list for method output_type
+	20, // [20:31] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_arcbox_agent_v1_agent_proto_init() }
@@ -2446,11 +2635,11 @@ func file_arcbox_agent_v1_agent_proto_init() {
 		(*WatchResponse_Status)(nil),
 		(*WatchResponse_Heartbeat)(nil),
 	}
-	file_arcbox_agent_v1_agent_proto_msgTypes[26].OneofWrappers = []any{
+	file_arcbox_agent_v1_agent_proto_msgTypes[29].OneofWrappers = []any{
 		(*ForwardsRequest_Answer)(nil),
 		(*ForwardsRequest_Released)(nil),
 	}
-	file_arcbox_agent_v1_agent_proto_msgTypes[29].OneofWrappers = []any{
+	file_arcbox_agent_v1_agent_proto_msgTypes[32].OneofWrappers = []any{
 		(*ForwardsResponse_Snapshot)(nil),
 		(*ForwardsResponse_Bind)(nil),
 		(*ForwardsResponse_Release)(nil),
@@ -2462,7 +2651,7 @@ func file_arcbox_agent_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_arcbox_agent_v1_agent_proto_rawDesc), len(file_arcbox_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   35,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

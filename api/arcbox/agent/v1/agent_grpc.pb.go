@@ -30,6 +30,7 @@ const (
 	AgentService_Logs_FullMethodName        = "/arcbox.agent.v1.AgentService/Logs"
 	AgentService_SetClock_FullMethodName    = "/arcbox.agent.v1.AgentService/SetClock"
 	AgentService_Forwards_FullMethodName    = "/arcbox.agent.v1.AgentService/Forwards"
+	AgentService_Trim_FullMethodName        = "/arcbox.agent.v1.AgentService/Trim"
 	AgentService_Shutdown_FullMethodName    = "/arcbox.agent.v1.AgentService/Shutdown"
 )
 
@@ -58,7 +59,8 @@ type AgentServiceClient interface {
 	// the connection's id as address, or refuses.
 	Sockets(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SocketsRequest, SocketsResponse], error)
 	// Watch pushes the status at once and whenever it changes, and a heartbeat
-	// every two seconds. It ends when the guest has stopped its services.
+	// every two seconds and when the guest's clock was set. It ends when the guest
+	// has stopped its services.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
 	// Logs pushes what the agent keeps in its bounded buffers and then what is
 	// added to them.
@@ -71,6 +73,9 @@ type AgentServiceClient interface {
 	// had no answer on an earlier stream follow as Binds. A stream that is opened
 	// while another one is open ends the older one.
 	Forwards(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ForwardsRequest, ForwardsResponse], error)
+	// Trim gives blocks that the data disk's file system does not use back to the
+	// host. It returns when that is done.
+	Trim(ctx context.Context, in *TrimRequest, opts ...grpc.CallOption) (*TrimResponse, error)
 	// Shutdown begins to stop the services and then powers the machine off. It
 	// returns when that has begun; a second call changes nothing.
 	Shutdown(ctx context.Context, in *ShutdownRequest, opts ...grpc.CallOption) (*ShutdownResponse, error)
@@ -198,6 +203,16 @@ func (c *agentServiceClient) Forwards(ctx context.Context, opts ...grpc.CallOpti
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AgentService_ForwardsClient = grpc.BidiStreamingClient[ForwardsRequest, ForwardsResponse]
 
+func (c *agentServiceClient) Trim(ctx context.Context, in *TrimRequest, opts ...grpc.CallOption) (*TrimResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TrimResponse)
+	err := c.cc.Invoke(ctx, AgentService_Trim_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *agentServiceClient) Shutdown(ctx context.Context, in *ShutdownRequest, opts ...grpc.CallOption) (*ShutdownResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ShutdownResponse)
@@ -233,7 +248,8 @@ type AgentServiceServer interface {
 	// the connection's id as address, or refuses.
 	Sockets(grpc.BidiStreamingServer[SocketsRequest, SocketsResponse]) error
 	// Watch pushes the status at once and whenever it changes, and a heartbeat
-	// every two seconds. It ends when the guest has stopped its services.
+	// every two seconds and when the guest's clock was set. It ends when the guest
+	// has stopped its services.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
 	// Logs pushes what the agent keeps in its bounded buffers and then what is
 	// added to them.
@@ -246,6 +262,9 @@ type AgentServiceServer interface {
 	// had no answer on an earlier stream follow as Binds. A stream that is opened
 	// while another one is open ends the older one.
 	Forwards(grpc.BidiStreamingServer[ForwardsRequest, ForwardsResponse]) error
+	// Trim gives blocks that the data disk's file system does not use back to the
+	// host. It returns when that is done.
+	Trim(context.Context, *TrimRequest) (*TrimResponse, error)
 	// Shutdown begins to stop the services and then powers the machine off. It
 	// returns when that has begun; a second call changes nothing.
 	Shutdown(context.Context, *ShutdownRequest) (*ShutdownResponse, error)
@@ -285,6 +304,9 @@ func (UnimplementedAgentServiceServer) SetClock(context.Context, *SetClockReques
 }
 func (UnimplementedAgentServiceServer) Forwards(grpc.BidiStreamingServer[ForwardsRequest, ForwardsResponse]) error {
 	return status.Error(codes.Unimplemented, "method Forwards not implemented")
+}
+func (UnimplementedAgentServiceServer) Trim(context.Context, *TrimRequest) (*TrimResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Trim not implemented")
 }
 func (UnimplementedAgentServiceServer) Shutdown(context.Context, *ShutdownRequest) (*ShutdownResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Shutdown not implemented")
@@ -436,6 +458,24 @@ func _AgentService_Forwards_Handler(srv interface{}, stream grpc.ServerStream) e
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AgentService_ForwardsServer = grpc.BidiStreamingServer[ForwardsRequest, ForwardsResponse]
 
+func _AgentService_Trim_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TrimRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).Trim(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_Trim_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).Trim(ctx, req.(*TrimRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AgentService_Shutdown_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ShutdownRequest)
 	if err := dec(in); err != nil {
@@ -480,6 +520,10 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "SetClock",
 			Handler:    _AgentService_SetClock_Handler,
+		},
+		{
+			MethodName: "Trim",
+			Handler:    _AgentService_Trim_Handler,
 		},
 		{
 			MethodName: "Shutdown",
