@@ -23,7 +23,7 @@ const framing = usernet.VhostUser
 var hypervisorModule = fx.Module("hypervisor",
 	fx.Provide(
 		func(c Config, log *slog.Logger) (*share.Shares, error) {
-			return share.New(share.Options{DataDir: c.DataDir, Log: log})
+			return share.New(share.Options{DataDir: c.DataDir, Cache: share.DefaultCache(), Log: log})
 		},
 		func(s *share.Shares) (port.Shares, port.GuestWrites) { return s, s },
 		func(log *slog.Logger) port.VsockDevices { return vsock.New(log) },

@@ -163,6 +163,10 @@ func kindOf(err error) error {
 		return fmt.Errorf("%w: %w", err, domain.ErrCanceled)
 	case codes.InvalidArgument:
 		return fmt.Errorf("%w: %w", err, domain.ErrInvalid)
+	case codes.FailedPrecondition:
+		return fmt.Errorf("%w: %w", err, domain.ErrInvalidState)
+	case codes.Unimplemented:
+		return domain.WithHint(fmt.Errorf("%w: %w", err, domain.ErrProtocol), updateGuest)
 	case codes.Unavailable:
 		return fmt.Errorf("%w: %w", err, domain.ErrAgentLost)
 	}

@@ -30,7 +30,7 @@ func attach(framing usernet.Framing, buffer int) (attachment, error) {
 			close: func() { ours.Close() },
 		}, nil
 	}
-	ln, file, err := hiddenSocket()
+	ln, file, err := cardSocket()
 	if err != nil {
 		return attachment{}, err
 	}

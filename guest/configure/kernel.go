@@ -5,6 +5,8 @@ package configure
 import (
 	"errors"
 	"fmt"
+	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +25,23 @@ func (Kernel) Tag(tag, target string) error {
 	case err != nil:
 		return err
 	}
-	return private(target)
+	return errors.Join(readAhead(target), private(target))
+}
+
+// readAheadKiB is several requests of the largest size: the default of 128 KiB has
+// each one wait for the one before.
+const readAheadKiB = 4096
+
+func readAhead(target string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(target, &st); err != nil {
+		return fmt.Errorf("look at the mount: %w", err)
+	}
+	knob := fmt.Sprintf("/sys/class/bdi/%d:%d/read_ahead_kb", unix.Major(st.Dev), unix.Minor(st.Dev))
+	if err := os.WriteFile(knob, []byte(strconv.Itoa(readAheadKiB)), 0); err != nil {
+		return fmt.Errorf("set what is read ahead: %w", err)
+	}
+	return nil
 }
 
 // private keeps mounts from appearing below both places of a share: a bind of a

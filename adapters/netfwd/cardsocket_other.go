@@ -10,6 +10,6 @@ import (
 	"arcbox/domain"
 )
 
-func hiddenSocket() (*net.UnixListener, *os.File, error) {
+func cardSocket() (*net.UnixListener, *os.File, error) {
 	return nil, nil, fmt.Errorf("a network card over vhost-user: %w", domain.ErrUnsupported)
 }
