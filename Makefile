@@ -100,6 +100,7 @@ check-darwin: ## Type-check what is built for macOS.
 bench: guest ## Measure against peers in the same run; the figures are in bench/RESULTS.md.
 	ARCBOX_TEST_BIN="$(CURDIR)/bin" bench/run.sh
 	ARCBOX_TEST_BIN="$(CURDIR)/bin" bench/net/run.sh
+	ARCBOX_TEST_BIN="$(CURDIR)/bin" bench/fs/run.sh
 
 .PHONY: clean
 clean: ## Remove what was built in this clone; caches outside it stay.
