@@ -100,8 +100,7 @@ func newCreation(c Config, shares sharedDirs, paths port.HostPaths, host *hostco
 		SSHAuthSock:   c.sshAgent(), Paths: paths, CACertificates: c.Container.CACertificates}
 	if c.Container.Proxies {
 		o.ContainerEnv = func(ctx context.Context) ([]string, error) {
-			g, err := host.GuestConfig(ctx)
-			return domain.ProxyEnv(g.Proxy), err
+			return domain.ProxyEnv(host.Proxy(ctx)), ctx.Err()
 		}
 	}
 	return containers.NewCreation(o, engines)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -44,8 +43,9 @@ type Source struct {
 	certs   certificateCache
 
 	mu    sync.Mutex
-	noted map[string]string // subject to the last problem that was logged
-	given *digest           // of what GuestConfig returned last
+	noted map[string]string      // subject to the last problem that was logged
+	asked map[string]*shareCheck // shares that are being looked at
+	given *digest                // of what GuestConfig returned last
 }
 
 var _ port.HostConfig = (*Source)(nil)
@@ -93,15 +93,15 @@ func newSource(o Options, h host) (*Source, error) {
 			env[name] = value
 		}
 	}
-	return &Source{options: o, env: env, host: h, noted: map[string]string{}}, nil
+	return &Source{options: o, env: env, host: h, noted: map[string]string{}, asked: map[string]*shareCheck{}}, nil
 }
 
 // GuestConfig implements port.HostConfig. A share that is not a directory is
-// domain.ErrInvalid; the other parts are left out when they cannot be read, and
+// domain.ErrInvalid, one whose file system does not answer domain.ErrTimeout; the other parts are left out when they cannot be read, and
 // logged when they were not before.
 func (s *Source) GuestConfig(ctx context.Context) (domain.GuestConfig, error) {
 	for _, share := range s.options.Shares {
-		if err := checkShare(share.Path); err != nil {
+		if err := s.checkShare(ctx, share.Path); err != nil {
 			return domain.GuestConfig{}, err
 		}
 	}
@@ -120,6 +120,10 @@ func (s *Source) GuestConfig(ctx context.Context) (domain.GuestConfig, error) {
 	return c, nil
 }
 
+// Proxy returns the proxies of GuestConfig alone. What cannot be read is left out
+// and logged.
+func (s *Source) Proxy(ctx context.Context) domain.Proxy { return s.proxy(ctx) }
+
 // read returns the parts that may change while a guest runs.
 func (s *Source) read(ctx context.Context) (c domain.GuestConfig) {
 	c.Proxy = s.proxy(ctx)
@@ -129,17 +133,6 @@ func (s *Source) read(ctx context.Context) (c domain.GuestConfig) {
 	c.TimeZone, err = s.timeZone()
 	s.note(ctx, "time zone", err)
 	return c
-}
-
-func checkShare(path string) error {
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		err = fmt.Errorf("vm.mounts: %w: %w", err, domain.ErrInvalid)
-	case !info.IsDir():
-		err = fmt.Errorf("vm.mounts: %s is no directory: %w", path, domain.ErrInvalid)
-	}
-	return domain.WithHint(err, "make the directory "+path+", or take it out of vm.mounts")
 }
 
 // note logs a problem once, and again when it has changed or come back.

@@ -21,6 +21,9 @@ func (w *Watcher) Open(changed func([]domain.PathChange), limited func(error)) (
 	return open(w.options, k, changed, limited), nil
 }
 
+// closeLimit bounds Close.
+const closeLimit = 5 * time.Second
+
 // treeWatch implements port.TreeWatch. One goroutine owns the watches, one
 // reads the kernel's events, and one makes the calls of the two functions.
 type treeWatch struct {
@@ -33,6 +36,9 @@ type treeWatch struct {
 	news  chan reading
 	calls chan func()
 	free  chan struct{} // a call returned
+
+	closed chan struct{} // when nothing runs
+	err    error         // of closing the kernel, when closed is
 
 	mu     sync.Mutex
 	wanted []string
@@ -47,7 +53,7 @@ type reading struct {
 }
 
 func open(o Options, k kernel, changed func([]domain.PathChange), limited func(error)) *treeWatch {
-	w := &treeWatch{kernel: k, stop: make(chan struct{}), news: make(chan reading), calls: make(chan func(), 1),
+	w := &treeWatch{kernel: k, stop: make(chan struct{}), news: make(chan reading), closed: make(chan struct{}), calls: make(chan func(), 1),
 		free: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
 	l := &watchLoop{options: o, kernel: k, changed: changed, limited: limited, calls: w.calls, root: &node{}, byWD: map[int32][]*node{}}
 	w.loop.Go(func() {
@@ -81,16 +87,26 @@ func (w *treeWatch) SetTrees(paths []string) {
 }
 
 // Close implements port.TreeWatch. It must not be called by the functions
-// themselves.
+// themselves. A file system that does not answer is left to do so, which is
+// domain.ErrTimeout; no call of the functions begins any more.
 func (w *treeWatch) Close() error {
-	var err error
 	w.once.Do(func() {
 		close(w.stop)
-		w.loop.Wait() // the kernel's descriptor may be another's once it is closed
-		err = w.kernel.close()
+		go func() {
+			defer close(w.closed)
+			w.loop.Wait() // the kernel's descriptor may be another's once it is closed
+			w.err = w.kernel.close()
+			w.others.Wait()
+		}()
 	})
-	w.others.Wait()
-	return err
+	t := time.NewTimer(closeLimit)
+	defer t.Stop()
+	select {
+	case <-w.closed:
+		return w.err
+	case <-t.C:
+		return fmt.Errorf("end the watch of the host's directories: a file system does not answer: %w", domain.ErrTimeout)
+	}
 }
 
 // read passes events on until the kernel is closed.

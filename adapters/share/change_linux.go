@@ -1,6 +1,7 @@
 package share
 
 import (
+	"errors"
 	"math"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -97,7 +98,13 @@ func (f *passThrough) resize(n *node, fd int, size uint64, unprivilege bool) err
 	case !n.isRegular() || size > math.MaxInt64:
 		return unix.EINVAL
 	}
-	if err := retry(func() error { return unix.Truncate(procPath(fd), int64(size)) }); err != nil {
+	// By the handle that the guest has opened to write, as ftruncate does: the file's
+	// mode may not let anybody open it so again.
+	err := retry(func() error { return unix.Ftruncate(fd, int64(size)) })
+	if errors.Is(err, unix.EBADF) || errors.Is(err, unix.EINVAL) { // O_PATH, or opened to read
+		err = retry(func() error { return unix.Truncate(procPath(fd), int64(size)) })
+	}
+	if err != nil {
 		return err
 	}
 	if !unprivilege {

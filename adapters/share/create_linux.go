@@ -236,7 +236,12 @@ func (f *passThrough) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.Cr
 		_ = unix.Close(fd)
 		return status(err)
 	}
-	n := f.tree.nameless(dir.share, &st, path)
+	n, err := f.tree.nameless(dir.share, &st, path)
+	if err != nil {
+		_ = unix.Close(path)
+		_ = unix.Close(fd)
+		return status(err)
+	}
 	if err = f.prepare(n, fd, &in.InHeader, in.Mode, &st); err != nil {
 		_ = unix.Close(fd)
 	} else {

@@ -85,6 +85,8 @@ func (f *passThrough) list(in *fuse.ReadIn, add func(dir *node, fd int, e *entry
 	defer h.release()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	f.handles.lists.begin(h)
+	defer f.handles.lists.end(h)
 	if err := h.listing.seek(h.fd, in.Offset); err != nil {
 		return status(err)
 	}

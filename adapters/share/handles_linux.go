@@ -19,18 +19,24 @@ type handle struct {
 
 	mu      sync.Mutex // guards the rest, which is a directory's
 	listing listing
+	lists   *lists
+	keeps   bool // listing has a buffer, which counts among the kept ones
 }
 
 // release ends a use; none is no handle.
 func (h *handle) release() {
 	if h != nil && h.users.Add(-1) == 0 {
 		_ = unix.Close(h.fd)
+		if h.keeps {
+			h.lists.kept.Add(-1)
+		}
 	}
 }
 
 // handles are what the guest has open.
 type handles struct {
 	limit int
+	lists lists
 
 	mu   sync.Mutex
 	last uint64
@@ -41,7 +47,7 @@ func newHandles(limit int) *handles { return &handles{limit: limit, byID: map[ui
 
 // add takes over fd, which it closes when there are too many.
 func (t *handles) add(n *node, fd int) (uint64, *handle, error) {
-	h := &handle{node: n, fd: fd}
+	h := &handle{node: n, fd: fd, lists: &t.lists}
 	h.users.Store(1)
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -2,6 +2,7 @@ package share
 
 import (
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,6 +13,7 @@ type hidden struct {
 	dev, ino             uint64
 	parentDev, parentIno uint64
 	base                 string
+	above                []written // the directories on the way to it
 }
 
 // hide finds a directory; one that does not exist needs no hiding.
@@ -30,10 +32,22 @@ func hide(path string) (hidden, error) {
 	if err := statAt(unix.AT_FDCWD, filepath.Dir(path), &parent); err != nil {
 		return hidden{}, err
 	}
-	return hidden{
+	h := hidden{
 		dev: deviceOf(&dir), ino: dir.Ino, parentDev: deviceOf(&parent), parentIno: parent.Ino, base: filepath.Base(path),
-	}, nil
+	}
+	for p := filepath.Dir(path); p != "/"; p = filepath.Dir(p) {
+		var st unix.Statx_t
+		if err := statAt(unix.AT_FDCWD, p, &st); err != nil {
+			return hidden{}, err
+		}
+		h.above = append(h.above, fileOf(&st))
+	}
+	return h, nil
 }
+
+// leadsTo says whether a directory is on the way to the hidden one. A guest that
+// moved it could put another in its place.
+func (h *hidden) leadsTo(st *unix.Statx_t) bool { return slices.Contains(h.above, fileOf(st)) }
 
 // is says whether a file is the hidden one.
 func (h *hidden) is(st *unix.Statx_t) bool {

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,10 +26,53 @@ type listing struct {
 	at   uint64 // offset of the next entry
 	buf  []byte // entries as getdents64 gives them
 	rest []byte // of buf, not taken yet
+	lost bool   // the descriptor is not where the next entry is
 }
 
 // listingSize is how much is read at a time: some 800 entries.
 const listingSize = 32 << 10
+
+// maxLists is how many directories that are listed in part keep what was read: the
+// guest has as many open as it likes, and this is memory of the host.
+const maxLists = 256
+
+// lists has the buffers of the directories that are listed.
+type lists struct {
+	kept atomic.Int64
+	pool sync.Pool
+}
+
+// begin gives the handle's listing a buffer. Called with mu of h, as end is.
+func (s *lists) begin(h *handle) {
+	if h.listing.buf != nil {
+		return
+	}
+	if b, ok := s.pool.Get().(*[listingSize]byte); ok {
+		h.listing.buf = b[:]
+	} else {
+		h.listing.buf = make([]byte, listingSize)
+	}
+}
+
+// end takes the buffer back, unless there is something left in it and room for it.
+func (s *lists) end(h *handle) {
+	l := &h.listing
+	if len(l.rest) > 0 && !h.keeps {
+		if h.keeps = s.kept.Add(1) <= maxLists; !h.keeps {
+			s.kept.Add(-1)
+		}
+	}
+	if len(l.rest) > 0 && h.keeps {
+		return
+	}
+	if h.keeps {
+		h.keeps = false
+		s.kept.Add(-1)
+	}
+	l.lost = l.lost || len(l.rest) > 0
+	s.pool.Put((*[listingSize]byte)(l.buf))
+	l.buf, l.rest = nil, nil
+}
 
 // seek goes on at an offset. Entries that come and go between two calls are the
 // host's file system's to deal with.
@@ -35,22 +80,19 @@ func (l *listing) seek(fd int, offset uint64) error {
 	if offset > math.MaxInt64 {
 		return unix.EINVAL
 	}
-	if offset == l.at && offset != 0 {
+	if offset == l.at && offset != 0 && !l.lost {
 		return nil
 	}
 	if _, err := unix.Seek(fd, int64(offset), unix.SEEK_SET); err != nil {
 		return err
 	}
-	l.at, l.rest = offset, nil
+	l.at, l.rest, l.lost = offset, nil, false
 	return nil
 }
 
-// peek returns the next entry, nil at the end.
+// peek returns the next entry, nil at the end. It needs a buffer.
 func (l *listing) peek(fd int) (*entry, error) {
 	if len(l.rest) == 0 {
-		if l.buf == nil {
-			l.buf = make([]byte, listingSize)
-		}
 		n, err := 0, error(nil)
 		err = retry(func() error {
 			n, err = unix.Getdents(fd, l.buf)

@@ -109,6 +109,9 @@ func (f *passThrough) enter(dir int, name string) error {
 // remove what it still has of it and tell those who watch.
 func (f *passThrough) departed(at place, out *fuse.EntryOut) fuse.Status {
 	n := f.tree.revive(at)
+	if n == nil {
+		return fuse.ENOENT
+	}
 	out.NodeId, out.Generation = n.id, 1
 	out.Attr = fuse.Attr{Ino: n.id, Mode: n.kind, Nlink: 1}
 	return fuse.OK

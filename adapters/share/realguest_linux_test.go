@@ -80,7 +80,7 @@ echo one > log; echo two >> log; chown 999:998 log; stat -c 'owner: %u:%g' log; 
 
 i=0; while [ $i -lt 300 ]; do echo $i > deep/$i; i=$((i+1)); done; echo "files: $(ls deep | wc -l)"
 rm -r deep && echo removed
-touch /mnt/1/x 2>&1; rm /mnt/1/f 2>&1; echo "read-only: $(cat /mnt/1/f)"
+touch /mnt/1/x 2>&1; rm /mnt/1/f 2>&1 </dev/null; echo "read-only: $(cat /mnt/1/f)"
 ls /mnt; sync; echo over
 `, dir, "run")
 	out := strings.ReplaceAll(realGuest(t, Options{Cache: DefaultCache(), Log: slog.New(slog.DiscardHandler)},

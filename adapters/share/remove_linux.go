@@ -49,6 +49,18 @@ func (f *passThrough) visible(dir int, name string) error {
 	return nil // what there is to say about it is for the call that follows
 }
 
+// movable says that an entry is neither the hidden directory nor on the way to it.
+func (f *passThrough) movable(dir int, name string) error {
+	if err := f.visible(dir, name); err != nil || f.hidden.ino == 0 {
+		return err
+	}
+	var st unix.Statx_t
+	if err := statAt(dir, name, &st); err == nil && f.hidden.leadsTo(&st) {
+		return unix.EBUSY
+	}
+	return nil
+}
+
 // hold opens the file at a place which may be its last, so that a guest that uses it
 // can go on.
 func (f *passThrough) hold(at place) *node {
@@ -102,7 +114,7 @@ func (f *passThrough) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newN
 		dir  int
 		name string
 	}{{oldDir, oldName}, {newDir, newName}} {
-		if err := f.visible(e.dir, e.name); err != nil {
+		if err := f.movable(e.dir, e.name); err != nil {
 			return status(err)
 		}
 	}

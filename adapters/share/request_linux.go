@@ -30,6 +30,9 @@ const (
 	// maxRequest bounds any other request. The longest is an extended attribute of
 	// 64 KiB with its name.
 	maxRequest = 68 << 10
+	// maxReply bounds an answer, for which the library may take as much memory as the
+	// guest has room: and that can be the same page many times over.
+	maxReply = maxTransfer + 4096
 )
 
 // shortest says how long a request is at least, with the struct that belongs to its
@@ -102,7 +105,7 @@ func parseHeader(b []byte) header {
 }
 
 // split takes a chain apart into what the guest asks, which comes first, and where
-// the answer goes.
+// the answer goes, as far as an answer can be long.
 func split(segments []vhostuser.Segment) (in, out [][]byte, ok bool) {
 	for _, s := range segments {
 		switch {
@@ -114,7 +117,7 @@ func split(segments []vhostuser.Segment) (in, out [][]byte, ok bool) {
 			in = append(in, s.Mem)
 		}
 	}
-	return in, out, true
+	return in, limit(out, maxReply), true
 }
 
 // own copies a request from the guest's memory, which the guest may change while it

@@ -26,6 +26,7 @@ type node struct {
 	fd       int  // opened with O_PATH, -1 when it is not open
 	pins     int  // users of fd
 	keep     bool // fd cannot be opened again by the name
+	departed bool // there never was such a file
 	older    *node
 	newer    *node
 
@@ -55,14 +56,15 @@ type place struct {
 type tree struct {
 	limit int // of descriptors
 
-	mu     sync.Mutex
-	last   uint64 // id given out
-	nodes  map[uint64]*node
-	files  map[fileKey]*node
-	places map[place]*node
-	open   int  // descriptors that can be closed when nobody uses them
-	kept   int  // the others
-	idle   node // head of the ring of those that nobody uses, by age
+	mu       sync.Mutex
+	last     uint64 // id given out
+	nodes    map[uint64]*node
+	files    map[fileKey]*node
+	places   map[place]*node
+	open     int  // descriptors that can be closed when nobody uses them
+	kept     int  // the others
+	departed int  // nodes of files that never were
+	idle     node // head of the ring of those that nobody uses, by age
 }
 
 func newTree(limit int) *tree {
@@ -121,14 +123,17 @@ func (t *tree) seen(s *shared, st *unix.Statx_t, at place) *node {
 }
 
 // nameless counts a lookup of a new file without a name, whose descriptor it takes
-// over.
-func (t *tree) nameless(s *shared, st *unix.Statx_t, fd int) *node {
+// over, unless there are too many of them.
+func (t *tree) nameless(s *shared, st *unix.Statx_t, fd int) (*node, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.kept >= t.limit {
+		return nil, unix.ENFILE
+	}
 	n := t.add(s, keyOf(s.index, st), kindOf(st))
 	n.lookups, n.fd, n.keep = 1, fd, true
 	t.kept++
-	return n
+	return n, nil
 }
 
 // moved notes that what was at one place is now at another.
@@ -185,16 +190,23 @@ func (t *tree) move(n *node, to place) {
 
 // leave forgets where a file is. Called with mu.
 func (t *tree) leave(n *node) {
+	if p := t.part(n); p != nil {
+		t.settle(p)
+	}
+}
+
+// part is leave without a look at what becomes of the parent, which it returns.
+func (t *tree) part(n *node) *node {
 	p := n.parent
 	if p == nil {
-		return
+		return nil
 	}
 	if was := (place{p, n.name}); t.places[was] == n {
 		delete(t.places, was)
 	}
 	n.parent, n.name = nil, ""
 	p.children--
-	t.settle(p)
+	return p
 }
 
 // forget takes back lookups of the guest.
@@ -210,21 +222,24 @@ func (t *tree) forget(id, count uint64) {
 	t.mu.Unlock()
 }
 
-// settle removes a node that nobody knows any more. Called with mu.
+// settle removes a node that nobody knows any more, and then those above it: in a
+// loop, since how deep directories are is the guest's choice. Called with mu.
 func (t *tree) settle(n *node) {
-	if n.lookups > 0 || n.children > 0 || n.gone {
-		return
+	for n != nil && n.lookups == 0 && n.children == 0 && !n.gone {
+		n.gone = true
+		delete(t.nodes, n.id)
+		if t.files[n.key] == n {
+			delete(t.files, n.key)
+		}
+		if n.departed {
+			t.departed--
+		}
+		if n.fd >= 0 && n.pins == 0 {
+			t.rest(n)
+			t.shut(n)
+		}
+		n = t.part(n)
 	}
-	n.gone = true
-	delete(t.nodes, n.id)
-	if t.files[n.key] == n {
-		delete(t.files, n.key)
-	}
-	if n.fd >= 0 && n.pins == 0 {
-		t.rest(n)
-		t.shut(n)
-	}
-	t.leave(n)
 }
 
 // close closes all descriptors. Nothing of the tree is used at that time or later.
@@ -239,14 +254,24 @@ func (t *tree) close() {
 	t.nodes, t.files, t.places = nil, nil, nil
 }
 
+// maxDeparted bounds the files that never were. The guest asks for them one by one
+// and forgets them soon.
+const maxDeparted = 4096
+
 // revive counts a lookup of a file that is not on the host any more: the one that
-// was last seen at that place, or else one that never was.
+// was last seen at that place, or else one that never was. It returns nil when there
+// are too many of those.
 func (t *tree) revive(at place) *node {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.places[at]
 	if n == nil {
+		if t.departed >= maxDeparted {
+			return nil
+		}
 		n = t.add(at.parent.share, fileKey{share: -1, ino: t.last + 1}, unix.S_IFREG)
+		n.departed = true
+		t.departed++
 		t.move(n, at)
 	}
 	n.lookups++

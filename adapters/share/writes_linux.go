@@ -34,6 +34,7 @@ type written struct {
 type writeNote struct {
 	busy    int   // changes under way
 	changed int64 // the file's time of change after the last one, nanoseconds since 1970
+	removed bool  // the last one took the entry away
 	at      time.Time
 }
 
@@ -52,7 +53,7 @@ func (s *Shares) Wrote(path string) bool {
 		n := s.writes.notes[entryOf(&dir, filepath.Base(path))]
 		switch {
 		case n == nil:
-		case n.busy > 0, !there && time.Since(n.at) < remembered:
+		case n.busy > 0, !there && n.removed && time.Since(n.at) < remembered:
 			return true
 		}
 	}
@@ -86,13 +87,46 @@ func (w *guestWrites) begin(what written) {
 	n.busy++
 }
 
-// end notes that it has; changed is the file's time of change, 0 for an entry.
+// end notes that it has; changed is the file's time of change, 0 when it is not
+// known.
 func (w *guestWrites) end(what written, changed int64) {
+	w.finish(what, func(n *writeNote) { n.changed = changed })
+}
+
+// left notes that a change of an entry is over, after which it is there or not.
+func (w *guestWrites) left(what written, there bool) {
+	w.finish(what, func(n *writeNote) { n.removed = !there })
+}
+
+// failed notes that nothing was changed: what was known of the change before is
+// still so.
+func (w *guestWrites) failed(what written) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := w.notes[what]; n.busy > 1 || !n.at.IsZero() {
+		n.busy--
+	} else {
+		delete(w.notes, what)
+	}
+}
+
+func (w *guestWrites) finish(what written, note func(*writeNote)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n := w.notes[what]
 	n.busy--
-	n.changed, n.at = changed, time.Now()
+	n.at = time.Now()
+	note(n)
+}
+
+// again notes that the host is about to tell of a file without a change of it, as
+// when it is closed: it is the guest's if the last change was.
+func (w *guestWrites) again(st *unix.Statx_t) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := w.notes[fileOf(st)]; n != nil && n.changed == changeOf(st) {
+		n.at = time.Now()
+	}
 }
 
 // wrote notes a file that was not known before it was changed.

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"arcbox/application/port"
 	"arcbox/domain"
@@ -58,7 +59,10 @@ func (r *watchRun) run(ctx context.Context) {
 		r.mu.Lock()
 		binds := r.known.Binds()
 		r.mu.Unlock()
-		trees := r.watches.wanted(binds)
+		trees, ok := r.look(ctx, binds)
+		if !ok {
+			return
+		}
 		if slices.Equal(trees, now) {
 			continue
 		}
@@ -77,6 +81,29 @@ func (r *watchRun) run(ctx context.Context) {
 		watch.SetTrees(trees)
 		now = trees
 	}
+}
+
+// lookPatience is how long the end of a run waits for the host's file systems.
+const lookPatience = 2 * time.Second
+
+// look is wanted, until ctx ends: a file system whose server is gone does not
+// answer, and is left to do so.
+func (r *watchRun) look(ctx context.Context, binds []string) (trees []string, ok bool) {
+	answer := make(chan []string, 1)
+	go func() { answer <- r.watches.wanted(binds) }()
+	select {
+	case trees = <-answer:
+		return trees, true
+	case <-ctx.Done():
+	}
+	t := time.NewTimer(lookPatience)
+	defer t.Stop()
+	select {
+	case <-answer:
+	case <-t.C:
+		r.log.Warn("a bind of a container is on a file system that does not answer; not waiting any longer")
+	}
+	return nil, false
 }
 
 // open opens a watch whose changes are told to the guest until ctx ends.
