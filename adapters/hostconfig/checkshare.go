@@ -47,7 +47,7 @@ func (s *Source) check(ctx context.Context, path string, limit time.Duration, lo
 		return c.err
 	case <-t.C:
 	case <-ctx.Done():
-		if ctx.Err() == context.Canceled { //nolint:errorlint // never wrapped
+		if ctx.Err() == context.Canceled {
 			return fmt.Errorf("reading the host's configuration: %w", ctx.Err())
 		}
 	}
