@@ -1,6 +1,7 @@
 package share
 
 import (
+	"slices"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -79,7 +80,7 @@ func (f *passThrough) opened(n *node, fd int, flags uint32, out *fuse.OpenOut) e
 		return err
 	}
 	out.Fh = id
-	if flags&unix.O_ACCMODE == unix.O_RDONLY {
+	if flags&unix.O_ACCMODE == unix.O_RDONLY || f.writesThrough(fd, n.key.dev) {
 		out.OpenFlags |= fuse.FOPEN_NOFLUSH
 	}
 	var st unix.Statx_t
@@ -105,6 +106,21 @@ func (n *node) sameContent(st *unix.Statx_t, now time.Time) bool {
 	}
 	n.content = note
 	return same
+}
+
+// writesThrough says that the host's file system has told of errors when a write
+// returns. The guest need not ask again at each close then. (What it wrote through a
+// mapping it sends when that goes.)
+func (f *passThrough) writesThrough(fd int, dev uint64) bool {
+	if known, ok := f.local.Load(dev); ok {
+		return known.(bool)
+	}
+	var st unix.Statfs_t
+	local := retry(func() error { return unix.Fstatfs(fd, &st) }) == nil && slices.Contains([]int64{
+		unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC, unix.TMPFS_MAGIC,
+	}, int64(st.Type))
+	f.local.Store(dev, local)
+	return local
 }
 
 // Flush implements fuse.RawFileSystem: some file systems, such as NFS, tell of

@@ -28,6 +28,7 @@ type passThrough struct {
 	numbers      *numbers
 	writes       *guestWrites
 	noAttributes sync.Map // device numbers of file systems without attributes
+	local        sync.Map // device number -> whether writesThrough
 }
 
 // directory is a share that is served, as found when the device was made.
