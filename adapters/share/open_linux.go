@@ -118,7 +118,7 @@ func (f *passThrough) writesThrough(fd int, dev uint64) bool {
 	var st unix.Statfs_t
 	local := retry(func() error { return unix.Fstatfs(fd, &st) }) == nil && slices.Contains([]int64{
 		unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC, unix.TMPFS_MAGIC,
-	}, int64(st.Type))
+	}, st.Type)
 	f.local.Store(dev, local)
 	return local
 }
