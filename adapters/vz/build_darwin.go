@@ -31,7 +31,7 @@ func (apple) Build(c Configuration, r resources) (guest, error) {
 		{"vsock", setVsock},
 		{"entropy", setEntropy},
 		{"balloon", setBalloon},
-		{"Rosetta", setRosetta},
+		{"directory sharing", setDirectories},
 	} {
 		if err := part.set(v, c, r); err != nil {
 			return nil, fmt.Errorf("%s device: %w", part.name, translate(err))
@@ -163,21 +163,52 @@ func setBalloon(v *vz.VirtualMachineConfiguration, c Configuration, _ resources)
 	return nil
 }
 
-func setRosetta(v *vz.VirtualMachineConfiguration, c Configuration, _ resources) error {
-	if c.Rosetta == "" {
+// setDirectories gives the machine its shares and Rosetta, a device each.
+func setDirectories(v *vz.VirtualMachineConfiguration, c Configuration, _ resources) error {
+	var devices []vz.DirectorySharingDeviceConfiguration
+	add := func(tag string, share vz.DirectoryShare) error {
+		device, err := vz.NewVirtioFileSystemDeviceConfiguration(tag)
+		if err != nil {
+			return fmt.Errorf("tag %q: %w", tag, err)
+		}
+		device.SetDirectoryShare(share)
+		devices = append(devices, device)
 		return nil
 	}
-	share, err := rosettaShare()
-	if err != nil {
-		return err
+	if c.Shares != nil {
+		share, err := sharedDirectories(c.Shares.Directories)
+		if err != nil {
+			return err
+		}
+		if err := add(c.Shares.Tag, share); err != nil {
+			return err
+		}
 	}
-	device, err := vz.NewVirtioFileSystemDeviceConfiguration(c.Rosetta)
-	if err != nil {
-		return err
+	if c.Rosetta != "" {
+		share, err := rosettaShare()
+		if err != nil {
+			return err
+		}
+		if err := add(c.Rosetta, share); err != nil {
+			return err
+		}
 	}
-	device.SetDirectoryShare(share)
-	v.SetDirectorySharingDevicesVirtualMachineConfiguration([]vz.DirectorySharingDeviceConfiguration{device})
+	v.SetDirectorySharingDevicesVirtualMachineConfiguration(devices)
 	return nil
+}
+
+func sharedDirectories(directories []SharedDirectory) (*vz.MultipleDirectoryShare, error) {
+	named := make(map[string]*vz.SharedDirectory, len(directories))
+	for _, d := range directories {
+		directory, err := vz.NewSharedDirectory(d.Path, d.ReadOnly)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", d.Path, err)
+		}
+		named[d.Name] = directory
+	}
+	share, err := vz.NewMultipleDirectoryShare(named)
+	runtime.KeepAlive(named) // the library passes pointers that Go does not see
+	return share, err
 }
 
 // newAppleGuest finds the devices that are used while the machine runs.

@@ -52,7 +52,7 @@ func (h *Hypervisor) look() (facts, error) {
 // Start starts a machine and returns when its processor runs.
 //
 // Errors: domain.ErrInvalid for a plan that no machine can have, a kernel that is no
-// image, or a link that is no datagram socket; otherwise as Probe, or the framework's own
+// image, a share that is no directory, or a link that is no datagram socket; otherwise as Probe, or the framework's own
 // words.
 func (h *Hypervisor) Start(ctx context.Context, spec port.VMSpec) (port.VM, error) {
 	// A plain nil, not a nil *machine in an interface, is what a caller tests for.
@@ -82,6 +82,9 @@ func (h *Hypervisor) start(ctx context.Context, spec port.VMSpec) (*machine, err
 		if err := checkRosetta(f.Rosetta); err != nil {
 			return nil, fmt.Errorf("%s: %w", doing, err)
 		}
+	}
+	if c.Shares, err = resolveShares(c.Shares); err != nil {
+		return nil, fmt.Errorf("%s: %w", doing, err)
 	}
 	if err := checkKernelFile(c.Kernel, h.arch); err != nil {
 		return nil, fmt.Errorf("%s: %w", doing, err)
