@@ -18,8 +18,13 @@ func (apple) Build(c Configuration, r resources) (guest, error) {
 		return nil, fmt.Errorf("boot loader: %w", translate(err))
 	}
 	v, err := vz.NewVirtualMachineConfiguration(loader, uint(c.CPUs), c.Memory.Bytes())
+	runtime.KeepAlive(loader)
 	if err != nil {
 		return nil, translate(err)
+	}
+	identifier, err := setPlatform(v, c.Identifier)
+	if err != nil {
+		return nil, fmt.Errorf("machine identifier: %w", translate(err))
 	}
 	for _, part := range []struct {
 		name string
@@ -46,7 +51,7 @@ func (apple) Build(c Configuration, r resources) (guest, error) {
 	if err != nil {
 		return nil, translate(err)
 	}
-	g, err := newAppleGuest(machine, c)
+	g, err := newAppleGuest(machine, c, v, identifier)
 	if err != nil {
 		return nil, err // not a nil *appleGuest in an interface
 	}
@@ -209,31 +214,4 @@ func sharedDirectories(directories []SharedDirectory) (*vz.MultipleDirectoryShar
 	share, err := vz.NewMultipleDirectoryShare(named)
 	runtime.KeepAlive(named) // the library passes pointers that Go does not see
 	return share, err
-}
-
-// newAppleGuest finds the devices that are used while the machine runs.
-func newAppleGuest(machine *vz.VirtualMachine, c Configuration) (*appleGuest, error) {
-	g := &appleGuest{vm: machine, states: make(chan state), released: make(chan struct{}), ended: make(chan struct{})}
-	if c.Vsock {
-		sockets := machine.SocketDevices()
-		if len(sockets) != 1 {
-			return nil, fmt.Errorf("the machine has no vsock device: %w", domain.ErrUnavailable)
-		}
-		g.socket = sockets[0]
-	}
-	if c.Balloon {
-		balloons := machine.MemoryBalloonDevices()
-		if len(balloons) != 1 {
-			return nil, fmt.Errorf("the machine has no balloon: %w", domain.ErrUnavailable)
-		}
-		if g.balloon = vz.AsVirtioTraditionalMemoryBalloonDevice(balloons[0]); g.balloon == nil {
-			return nil, fmt.Errorf("the machine's balloon is of another kind: %w", domain.ErrUnavailable)
-		}
-		// The device belongs to the machine, and the library releases it all the
-		// same when this value is collected: a release too many, which would end
-		// the program.
-		runtime.SetFinalizer(g.balloon, nil)
-	}
-	go g.forward() // ends with Release
-	return g, nil
 }
