@@ -3,6 +3,7 @@ package darwin
 import (
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -112,4 +113,18 @@ func TestMakeTargetsForMacOS(t *testing.T) {
 	require.Contains(t, agent, "packaging/macos/launchagent.sh arcbox.daemon")
 	require.Contains(t, agent, `"/Users/me/.arcbox"`)
 	require.Contains(t, agent, "/Users/me/Library/LaunchAgents/arcbox.daemon.plist")
+}
+
+// The page on macOS names targets of make that exist, and the files that they use.
+func TestDocumentedTargetsExist(t *testing.T) {
+	page, err := os.ReadFile("../../docs/macos.md")
+	require.NoError(t, err)
+	makefile, err := os.ReadFile("../../Makefile")
+	require.NoError(t, err)
+	targets := regexp.MustCompile("(?m)(?:`|^    )make ([a-z-]+)").FindAllStringSubmatch(string(page), -1)
+	require.Greater(t, len(targets), 5)
+	for _, m := range targets {
+		require.Regexp(t, "(?m)^"+m[1]+":", string(makefile))
+	}
+	require.Contains(t, string(page), "packaging/macos/entitlements.plist")
 }
