@@ -14,7 +14,8 @@ import (
 // every call to the machine's own queue, as the framework demands, and answers on
 // channels with room: nothing of this package runs on that queue. The library
 // releases the machine when vm is collected, so that everything that uses a device of
-// it must keep it.
+// it must keep it. The library's channel for a lost network is left alone: its goroutine
+// would keep the machine for good.
 type appleGuest struct {
 	vm         *vz.VirtualMachine
 	identifier []byte
