@@ -11,13 +11,23 @@ BUILD_TIME  := $(shell TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-
 CACHE       := $(or $(ARCBOX_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/arcbox)
 MANIFEST    := build/assets/manifest.json
 
+HOST_OS     := $(shell uname -s)
+SHA256SUM   := $(if $(filter Darwin,$(HOST_OS)),shasum -a 256,sha256sum)
+
 # What the binary pins: the manifest of the asset set that was built here.
-PIN_SHA256   = $(shell [ -f $(MANIFEST) ] && sha256sum $(MANIFEST) | cut -d' ' -f1)
+PIN_SHA256   = $(shell [ -f $(MANIFEST) ] && $(SHA256SUM) $(MANIFEST) | cut -d' ' -f1)
 PIN_VERSION  = $(shell [ -f $(MANIFEST) ] && sed -n 's/.*"asset_version": *"\([^"]*\)".*/\1/p' $(MANIFEST) | head -n1)
 PIN_SOURCE   = $(shell [ -f $(MANIFEST) ] && echo "file://$(CURDIR)/build/assets")
 LDFLAGS      = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.buildTime=$(BUILD_TIME) \
                -X main.assetVersion=$(PIN_VERSION) -X main.assetManifest=$(PIN_SHA256) -X 'main.assetSource=$(PIN_SOURCE)'
 GOBUILD      = CGO_ENABLED=0 go build -trimpath -buildvcs=false
+
+# What signs the program on a Mac: "-" for this Mac alone, else an identity in the keychain.
+SIGN_IDENTITY ?= -
+# The agent of launchd, and the data directory of its daemon.
+LAUNCH_LABEL  := arcbox.daemon
+LAUNCH_PLIST   = $(HOME)/Library/LaunchAgents/$(LAUNCH_LABEL).plist
+DATA_DIR      ?= $(HOME)/.arcbox
 
 # Tools are built from pinned versions, outside the clone.
 BUF_VERSION      := v1.75.0
@@ -32,7 +42,7 @@ GOLANGCI     := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)/golangci-lint
 
 .PHONY: help
 help: ## Print the targets.
-	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-14s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-18s %s\n", $$1, $$2}' Makefile
 
 .PHONY: deps
 deps: ## Install the distribution's packages that building, running and testing needs.
@@ -41,12 +51,47 @@ deps: ## Install the distribution's packages that building, running and testing 
 .PHONY: build-agent
 build-agent: ## Build what runs inside the virtual machine: bin/arcbox-agent and bin/arcbox-proxy.
 	@mkdir -p bin
-	$(GOBUILD) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/arcbox-agent ./cmd/arcbox-agent
-	$(GOBUILD) -ldflags "-s -w" -o bin/arcbox-proxy ./cmd/arcbox-proxy
+	GOOS=linux $(GOBUILD) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/arcbox-agent ./cmd/arcbox-agent
+	GOOS=linux $(GOBUILD) -ldflags "-s -w" -o bin/arcbox-proxy ./cmd/arcbox-proxy
 
 .PHONY: build
-build: build-agent ## Build bin/arcbox and bin/arcbox-agent.
+build: build-agent ## Build bin/arcbox and bin/arcbox-agent; on a Mac it is signed too.
+ifeq ($(HOST_OS),Darwin)
+	@$(MAKE) --no-print-directory build-macos
+else
 	$(GOBUILD) -ldflags "$(LDFLAGS)" -o bin/arcbox ./cmd/arcbox
+endif
+
+# The library for Virtualization.framework ends the program when it is asked for what
+# the SDK that it was built with does not have: saving machines came with macOS 14.
+.PHONY: build-macos
+build-macos: ## On a Mac: build bin/arcbox with cgo and sign it (docs/macos.md).
+	@sdk=$$(xcrun --show-sdk-version); [ "$${sdk%%.*}" -ge 14 ] || \
+	  { echo "the SDK for macOS $$sdk is too old: install Xcode 15 or newer, or its command line tools" >&2; exit 1; }
+	MACOSX_DEPLOYMENT_TARGET=13.0 CGO_ENABLED=1 go build -trimpath -buildvcs=false -ldflags "$(LDFLAGS)" -o bin/arcbox ./cmd/arcbox
+	@$(MAKE) --no-print-directory sign-macos
+
+.PHONY: sign-macos
+sign-macos: ## On a Mac: sign bin/arcbox with what it needs to run machines; SIGN_IDENTITY names the signer.
+	codesign --force --sign "$(SIGN_IDENTITY)" --identifier $(LAUNCH_LABEL) --options runtime \
+	  $(if $(filter -,$(SIGN_IDENTITY)),--timestamp=none,--timestamp) --entitlements packaging/macos/entitlements.plist bin/arcbox
+	codesign --verify --strict bin/arcbox
+	@codesign --display --entitlements - --xml bin/arcbox 2>/dev/null | grep -q com.apple.security.virtualization || \
+	  { echo "bin/arcbox has not got its entitlement" >&2; exit 1; }
+
+.PHONY: launchagent
+launchagent: ## On a Mac: have launchd start the daemon now and at each login, with DATA_DIR.
+	@mkdir -p "$(dir $(LAUNCH_PLIST))" && (umask 077 && mkdir -p "$(DATA_DIR)/log")
+	packaging/macos/launchagent.sh $(LAUNCH_LABEL) "$(CURDIR)/bin/arcbox" "$(DATA_DIR)" >"$(LAUNCH_PLIST).new"
+	plutil -lint -s "$(LAUNCH_PLIST).new"
+	mv "$(LAUNCH_PLIST).new" "$(LAUNCH_PLIST)"
+	-launchctl bootout gui/$$(id -u)/$(LAUNCH_LABEL) 2>/dev/null
+	launchctl bootstrap gui/$$(id -u) "$(LAUNCH_PLIST)"
+
+.PHONY: launchagent-remove
+launchagent-remove: ## On a Mac: stop that daemon and leave it to people to start one.
+	-launchctl bootout gui/$$(id -u)/$(LAUNCH_LABEL)
+	rm -f "$(LAUNCH_PLIST)"
 
 .PHONY: guest
 guest: deps build-agent ## Build the guest into build/assets and build/images, the docker client, and bin/arcbox that pins them.

@@ -18,8 +18,13 @@ func (apple) Build(c Configuration, r resources) (guest, error) {
 		return nil, fmt.Errorf("boot loader: %w", translate(err))
 	}
 	v, err := vz.NewVirtualMachineConfiguration(loader, uint(c.CPUs), c.Memory.Bytes())
+	runtime.KeepAlive(loader)
 	if err != nil {
 		return nil, translate(err)
+	}
+	identifier, err := setPlatform(v, c.Identifier)
+	if err != nil {
+		return nil, fmt.Errorf("machine identifier: %w", translate(err))
 	}
 	for _, part := range []struct {
 		name string
@@ -31,7 +36,7 @@ func (apple) Build(c Configuration, r resources) (guest, error) {
 		{"vsock", setVsock},
 		{"entropy", setEntropy},
 		{"balloon", setBalloon},
-		{"Rosetta", setRosetta},
+		{"directory sharing", setDirectories},
 	} {
 		if err := part.set(v, c, r); err != nil {
 			return nil, fmt.Errorf("%s device: %w", part.name, translate(err))
@@ -46,7 +51,7 @@ func (apple) Build(c Configuration, r resources) (guest, error) {
 	if err != nil {
 		return nil, translate(err)
 	}
-	g, err := newAppleGuest(machine, c)
+	g, err := newAppleGuest(machine, c, v, identifier)
 	if err != nil {
 		return nil, err // not a nil *appleGuest in an interface
 	}
@@ -163,46 +168,50 @@ func setBalloon(v *vz.VirtualMachineConfiguration, c Configuration, _ resources)
 	return nil
 }
 
-func setRosetta(v *vz.VirtualMachineConfiguration, c Configuration, _ resources) error {
-	if c.Rosetta == "" {
+// setDirectories gives the machine its shares and Rosetta, a device each.
+func setDirectories(v *vz.VirtualMachineConfiguration, c Configuration, _ resources) error {
+	var devices []vz.DirectorySharingDeviceConfiguration
+	add := func(tag string, share vz.DirectoryShare) error {
+		device, err := vz.NewVirtioFileSystemDeviceConfiguration(tag)
+		if err != nil {
+			return fmt.Errorf("tag %q: %w", tag, err)
+		}
+		device.SetDirectoryShare(share)
+		devices = append(devices, device)
 		return nil
 	}
-	share, err := rosettaShare()
-	if err != nil {
-		return err
+	if c.Shares != nil {
+		share, err := sharedDirectories(c.Shares.Directories)
+		if err != nil {
+			return err
+		}
+		if err := add(c.Shares.Tag, share); err != nil {
+			return err
+		}
 	}
-	device, err := vz.NewVirtioFileSystemDeviceConfiguration(c.Rosetta)
-	if err != nil {
-		return err
+	if c.Rosetta != "" {
+		share, err := rosettaShare()
+		if err != nil {
+			return err
+		}
+		if err := add(c.Rosetta, share); err != nil {
+			return err
+		}
 	}
-	device.SetDirectoryShare(share)
-	v.SetDirectorySharingDevicesVirtualMachineConfiguration([]vz.DirectorySharingDeviceConfiguration{device})
+	v.SetDirectorySharingDevicesVirtualMachineConfiguration(devices)
 	return nil
 }
 
-// newAppleGuest finds the devices that are used while the machine runs.
-func newAppleGuest(machine *vz.VirtualMachine, c Configuration) (*appleGuest, error) {
-	g := &appleGuest{vm: machine, states: make(chan state), released: make(chan struct{}), ended: make(chan struct{})}
-	if c.Vsock {
-		sockets := machine.SocketDevices()
-		if len(sockets) != 1 {
-			return nil, fmt.Errorf("the machine has no vsock device: %w", domain.ErrUnavailable)
+func sharedDirectories(directories []SharedDirectory) (*vz.MultipleDirectoryShare, error) {
+	named := make(map[string]*vz.SharedDirectory, len(directories))
+	for _, d := range directories {
+		directory, err := vz.NewSharedDirectory(d.Path, d.ReadOnly)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", d.Path, err)
 		}
-		g.socket = sockets[0]
+		named[d.Name] = directory
 	}
-	if c.Balloon {
-		balloons := machine.MemoryBalloonDevices()
-		if len(balloons) != 1 {
-			return nil, fmt.Errorf("the machine has no balloon: %w", domain.ErrUnavailable)
-		}
-		if g.balloon = vz.AsVirtioTraditionalMemoryBalloonDevice(balloons[0]); g.balloon == nil {
-			return nil, fmt.Errorf("the machine's balloon is of another kind: %w", domain.ErrUnavailable)
-		}
-		// The device belongs to the machine, and the library releases it all the
-		// same when this value is collected: a release too many, which would end
-		// the program.
-		runtime.SetFinalizer(g.balloon, nil)
-	}
-	go g.forward() // ends with Release
-	return g, nil
+	share, err := vz.NewMultipleDirectoryShare(named)
+	runtime.KeepAlive(named) // the library passes pointers that Go does not see
+	return share, err
 }

@@ -31,9 +31,13 @@ const (
 	darwinECONNREFUSED = 61
 
 	vzInvalidConfiguration = 2
+	vzInvalidState         = 3
+	vzInvalidTransition    = 4
 	vzInvalidDiskImage     = 5
 	vzLimitExceeded        = 6
 	vzOutOfDiskSpace       = 8
+	vzSave                 = 11
+	vzRestore              = 12
 )
 
 // entitlement is what a program must be signed with to run machines.
@@ -47,8 +51,11 @@ func explain(doing string, err error) error {
 	}
 	var e *frameworkError
 	if !errors.As(err, &e) {
-		if errors.Is(err, domain.ErrInvalid) || errors.Is(err, domain.ErrUnsupported) || errors.Is(err, domain.ErrUnavailable) {
-			return fmt.Errorf("%s: %w", doing, err)
+		for _, known := range []error{domain.ErrInvalid, domain.ErrInvalidState, domain.ErrUnsupported, domain.ErrUnavailable,
+			domain.ErrNotFound, domain.ErrPermission, domain.ErrNotRunning, domain.ErrTimeout, domain.ErrCanceled} {
+			if errors.Is(err, known) {
+				return fmt.Errorf("%s: %w", doing, err)
+			}
 		}
 		return fmt.Errorf("%s: %w: %w", doing, fileKind(err), err)
 	}
@@ -63,6 +70,12 @@ func explain(doing string, err error) error {
 	case e.Domain != vzDomain:
 	case e.Code == vzInvalidConfiguration:
 		kind = domain.ErrInvalid
+	case e.Code == vzInvalidState || e.Code == vzInvalidTransition:
+		kind = domain.ErrInvalidState
+	case e.Code == vzSave:
+		hint = "the machine goes on when it is resumed; without a saved state it boots the next time"
+	case e.Code == vzRestore:
+		kind, hint = domain.ErrInvalidState, "remove the saved state and start the machine anew; its disks are as after a loss of power"
 	case e.Code == vzInvalidDiskImage:
 		kind, hint = domain.ErrInvalid, "a disk is no raw image, or another program has it open"
 	case e.Code == vzLimitExceeded:

@@ -43,12 +43,29 @@ type fakeGuest struct {
 	states   chan state
 	memory   chan uint64
 	released chan struct{}
+
+	pause, resume func() error
+	savable       error
+	save, restore func(path string) error
 }
 
 func newFakeGuest() *fakeGuest {
 	g := &fakeGuest{states: make(chan state, 16), memory: make(chan uint64, 1), released: make(chan struct{})}
 	g.start = func() error { g.states <- 4; g.states <- stateRunning; return nil }
 	g.stop = func() error { g.states <- 7; g.states <- stateStopped; return nil }
+	g.pause = func() error { g.states <- statePausing; g.states <- statePaused; return nil }
+	g.resume = func() error { g.states <- stateResuming; g.states <- stateRunning; return nil }
+	g.save = func(path string) error {
+		g.states <- stateSaving
+		defer func() { g.states <- statePaused }()
+		return os.WriteFile(path, []byte("memory"), 0o644)
+	}
+	g.restore = func(path string) error {
+		g.states <- stateRestoring
+		g.states <- statePaused
+		_, err := os.Stat(path)
+		return err
+	}
 	g.connect = func(uint32) (port.Stream, error) {
 		return nil, &frameworkError{posixDomain, darwinECONNRESET, "reset"}
 	}
@@ -57,6 +74,12 @@ func newFakeGuest() *fakeGuest {
 
 func (g *fakeGuest) Start() error                          { return g.start() }
 func (g *fakeGuest) Stop() error                           { return g.stop() }
+func (g *fakeGuest) Pause() error                          { return g.pause() }
+func (g *fakeGuest) Resume() error                         { return g.resume() }
+func (g *fakeGuest) Savable() error                        { return g.savable }
+func (g *fakeGuest) Save(path string) error                { return g.save(path) }
+func (g *fakeGuest) Restore(path string) error             { return g.restore(path) }
+func (g *fakeGuest) Identifier() []byte                    { return []byte("identifier") }
 func (g *fakeGuest) States() <-chan state                  { return g.states }
 func (g *fakeGuest) Connect(p uint32) (port.Stream, error) { return g.connect(p) }
 func (g *fakeGuest) SetMemory(bytes uint64) error          { g.memory <- bytes; return nil }

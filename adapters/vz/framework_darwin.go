@@ -25,9 +25,9 @@ type apple struct{}
 // Facts asks the kernel first: on a macOS that is too old the library must not be
 // asked for more.
 func (apple) Facts() (facts, error) {
-	version, err := syscall.Sysctl("kern.osproductversion")
+	version, err := macOSVersion()
 	if err != nil {
-		return facts{}, fmt.Errorf("reading the version of macOS: %w: %w", domain.ErrUnsupported, err)
+		return facts{}, err
 	}
 	f := facts{Version: version, Rosetta: RosettaUnsupported}
 	if major, err := majorVersion(version); err != nil || major < minMajor {
@@ -46,6 +46,22 @@ func (apple) Facts() (facts, error) {
 		MaxMemory: floorMiB(vz.VirtualMachineConfigurationMaximumAllowedMemorySize()),
 	}
 	return f, nil
+}
+
+func macOSVersion() (string, error) {
+	version, err := syscall.Sysctl("kern.osproductversion")
+	if err != nil {
+		return "", fmt.Errorf("reading the version of macOS: %w: %w", domain.ErrUnsupported, err)
+	}
+	return version, nil
+}
+
+func macOSMajor() (int, error) {
+	version, err := macOSVersion()
+	if err != nil {
+		return 0, err
+	}
+	return majorVersion(version)
 }
 
 // translate turns the library's error into one that the portable part knows.

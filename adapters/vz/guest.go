@@ -31,6 +31,18 @@ type guest interface {
 	// Stop takes a running machine down without asking the guest, and returns when
 	// it is down. It has no deadline.
 	Stop() error
+	// Pause stops the processor of a running machine, Resume lets that of a paused one
+	// go on. Neither has a deadline.
+	Pause() error
+	Resume() error
+	// Savable says why the machine's state cannot be saved, nil if it can.
+	Savable() error
+	// Save writes the state of a paused machine to a new file. Restore takes a machine
+	// that has not been started to such a state; it is paused then. Neither has a deadline.
+	Save(path string) error
+	Restore(path string) error
+	// Identifier is the machine's own, which a restore needs in the configuration.
+	Identifier() []byte
 	// States sends the states that the machine takes, in order, none left out.
 	States() <-chan state
 	// Connect opens a stream to a vsock port. It has no deadline.
@@ -46,7 +58,12 @@ type state int
 
 // The states that matter here, with the framework's values.
 const (
-	stateStopped state = 0
-	stateRunning state = 1
-	stateError   state = 3
+	stateStopped   state = 0
+	stateRunning   state = 1
+	statePaused    state = 2
+	stateError     state = 3
+	statePausing   state = 5
+	stateResuming  state = 6
+	stateSaving    state = 8
+	stateRestoring state = 9
 )

@@ -52,18 +52,26 @@ func (h *Hypervisor) look() (facts, error) {
 // Start starts a machine and returns when its processor runs.
 //
 // Errors: domain.ErrInvalid for a plan that no machine can have, a kernel that is no
-// image, or a link that is no datagram socket; otherwise as Probe, or the framework's own
+// image, a share that is no directory, or a link that is no datagram socket; otherwise as Probe, or the framework's own
 // words.
 func (h *Hypervisor) Start(ctx context.Context, spec port.VMSpec) (port.VM, error) {
-	// A plain nil, not a nil *machine in an interface, is what a caller tests for.
-	m, err := h.start(ctx, spec)
-	if err != nil {
-		return nil, err
-	}
-	return m, nil
+	return h.run(ctx, spec, "")
 }
 
-func (h *Hypervisor) start(ctx context.Context, spec port.VMSpec) (*machine, error) {
+// run starts a machine anew, or from the saved state at a path.
+func (h *Hypervisor) run(ctx context.Context, spec port.VMSpec, saved string) (port.VM, error) {
+	m, err := h.start(ctx, spec, saved)
+	switch {
+	case err != nil:
+		return nil, err // a plain nil, not a nil *machine in an interface, is what a caller tests for
+	case m.savable:
+		return savingMachine{m}, nil
+	default:
+		return m, nil
+	}
+}
+
+func (h *Hypervisor) start(ctx context.Context, spec port.VMSpec, saved string) (*machine, error) {
 	plan := spec.Plan
 	doing := fmt.Sprintf("starting machine %s", plan.Name)
 	f, err := h.look()
@@ -78,34 +86,50 @@ func (h *Hypervisor) start(ctx context.Context, spec port.VMSpec) (*machine, err
 	if err != nil {
 		return nil, err
 	}
-	if c.Rosetta != "" {
-		if err := checkRosetta(f.Rosetta); err != nil {
-			return nil, fmt.Errorf("%s: %w", doing, err)
-		}
-	}
-	if err := checkKernelFile(c.Kernel, h.arch); err != nil {
+	if err := h.checkHost(&c, f); err != nil {
 		return nil, fmt.Errorf("%s: %w", doing, err)
 	}
 	if c.CPUs != plan.CPUs || c.Memory != plan.Memory {
 		h.log.Warn("the machine's size is not possible on this host", "machine", plan.Name,
 			"cpus", plan.CPUs, "memory_mib", plan.Memory, "given_cpus", c.CPUs, "given_memory_mib", c.Memory)
 	}
-	m, err := h.assemble(plan.Name, c, spec.Link, info, f.Limits)
+	if saved != "" {
+		if c.Identifier, err = h.identify(saved, plan.Name, c, f); err != nil {
+			return nil, fmt.Errorf("%s: %w", doing, err)
+		}
+	}
+	m, err := h.assemble(plan.Name, c, spec.Link, info, f)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", doing, err)
 	}
+	m.begin = beginning(m.guest, saved)
 	go m.supervise() // ends with the machine; Done says when
 	if err := m.awaitStart(ctx); err != nil {
 		return nil, fmt.Errorf("%s: %w", doing, err)
 	}
-	m.log.Info("machine runs", "cpus", c.CPUs, "memory_mib", c.Memory)
+	m.log.Info("machine runs", "cpus", c.CPUs, "memory_mib", c.Memory, "restored", saved != "")
 	return m, nil
 }
 
+// checkHost says whether the host has what a configuration names, and follows the
+// links in the paths of its shares.
+func (h *Hypervisor) checkHost(c *Configuration, f facts) (err error) {
+	if c.Rosetta != "" {
+		if err := checkRosetta(f.Rosetta); err != nil {
+			return err
+		}
+	}
+	if c.Shares, err = resolveShares(c.Shares); err != nil {
+		return err
+	}
+	return checkKernelFile(c.Kernel, h.arch)
+}
+
 // assemble makes a machine that is not started and owned by nobody yet.
-func (h *Hypervisor) assemble(name domain.MachineName, c Configuration, link port.NetworkLink, info domain.HypervisorInfo, l Limits) (_ *machine, err error) {
+func (h *Hypervisor) assemble(name domain.MachineName, c Configuration, link port.NetworkLink, info domain.HypervisorInfo, f facts) (_ *machine, err error) {
 	m := &machine{
-		info: info, memory: c.Memory, minMemory: min(l.MinMemory, c.Memory),
+		name: name, info: info, memory: c.Memory, minMemory: min(f.Limits.MinMemory, c.Memory),
+		pause: newPause(), transition: make(chan struct{}, 1),
 		stop: h.options.StopTimeout, log: h.log.With("machine", name),
 		kill: make(chan struct{}, 1), running: make(chan struct{}), down: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -133,6 +157,15 @@ func (h *Hypervisor) assemble(name domain.MachineName, c Configuration, link por
 	}
 	if m.guest, err = h.framework.Build(c, r); err != nil {
 		return nil, explain("making the machine", err)
+	}
+	m.config = c
+	m.config.Identifier = m.guest.Identifier()
+	if capabilities(f, h.arch).SaveRestore {
+		if err := m.guest.Savable(); err != nil {
+			m.log.Debug("the machine's state cannot be saved", "reason", err)
+		} else {
+			m.savable = true
+		}
 	}
 	return m, nil
 }

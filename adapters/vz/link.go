@@ -1,6 +1,7 @@
 package vz
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -37,14 +38,36 @@ func prepareSocket(fd int, n Network) (int, error) {
 	if kind != unix.SOCK_DGRAM {
 		return -1, fmt.Errorf("a socket of type %d, want datagrams: %w", kind, domain.ErrInvalid)
 	}
-	for _, o := range []struct{ option, size int }{{unix.SO_SNDBUF, n.SendBuffer}, {unix.SO_RCVBUF, n.ReceiveBuffer}} {
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, o.option, o.size); err != nil {
-			return -1, fmt.Errorf("buffer of %d bytes: %w: %w", o.size, domain.ErrUnavailable, err)
-		}
+	set := func(option, size int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, option, size) }
+	if err := setBuffers(n, set); err != nil {
+		return -1, err
 	}
 	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("duplicating it: %w: %w", domain.ErrUnavailable, err)
 	}
 	return dup, nil
+}
+
+// minSendBuffer is the smallest buffer that carries a frame of any MTU, bytes.
+const minSendBuffer = 128 << 10
+
+// setBuffers sets both buffers with set, or the largest that the host grants, in the
+// same proportion: macOS refuses what is above kern.ipc.maxsockbuf instead of granting
+// less.
+func setBuffers(n Network, set func(option, size int) error) error {
+	send, receive := n.SendBuffer, n.ReceiveBuffer
+	for {
+		err := set(unix.SO_SNDBUF, send)
+		if err == nil {
+			err = set(unix.SO_RCVBUF, receive)
+		}
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, unix.ENOBUFS) || send/2 < minSendBuffer:
+			return fmt.Errorf("buffers of %d and %d bytes: %w: %w", send, receive, domain.ErrUnavailable, err)
+		}
+		send, receive = send/2, receive/2
+	}
 }

@@ -137,3 +137,39 @@ func TestHalfCloserRefuses(t *testing.T) {
 		})
 	}
 }
+
+func TestSetBuffers(t *testing.T) {
+	n := Network{SendBuffer: sendBuffer, ReceiveBuffer: receiveBuffer}
+	for name, test := range map[string]struct {
+		limit         int
+		send, receive int
+		err           error
+	}{
+		"all of it":   {receiveBuffer, sendBuffer, receiveBuffer, nil},
+		"half":        {receiveBuffer - 1, sendBuffer / 2, receiveBuffer / 2, nil},
+		"the least":   {4 * minSendBuffer, minSendBuffer, 4 * minSendBuffer, nil},
+		"less":        {4*minSendBuffer - 1, 0, 0, unix.ENOBUFS},
+		"not granted": {-1, 0, 0, unix.EINVAL},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := map[int]int{}
+			err := setBuffers(n, func(option, size int) error {
+				switch {
+				case test.limit < 0:
+					return unix.EINVAL
+				case size > test.limit:
+					return unix.ENOBUFS
+				}
+				got[option] = size
+				return nil
+			})
+			if test.err != nil {
+				require.ErrorIs(t, err, test.err)
+				require.ErrorIs(t, err, domain.ErrUnavailable)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, map[int]int{unix.SO_SNDBUF: test.send, unix.SO_RCVBUF: test.receive}, got)
+		})
+	}
+}

@@ -16,9 +16,14 @@ import (
 // ends none by itself that the guest does not answer.
 const maxDials = 1024
 
-// machine is one run of a virtual machine. It implements port.VM and port.Balloon.
+// machine is one run of a virtual machine. It implements port.VM, port.Balloon,
+// port.Pausing and Pauser.
 type machine struct {
+	name      domain.MachineName
+	config    Configuration // with the machine's identifier
 	guest     guest
+	begin     func() error // has the processor run
+	savable   bool
 	console   *console // nil for none
 	link      *os.File // nil for none
 	info      domain.HypervisorInfo
@@ -33,10 +38,13 @@ type machine struct {
 	done    chan struct{}
 	err     error // set before done is closed
 
+	pause      *pause
+	transition chan struct{} // full while the machine goes to another state on demand
+
 	mu      sync.Mutex
 	dialing int
-	dials   sync.WaitGroup
-	stopErr error // of the last attempt to stop
+	calls   sync.WaitGroup // of the guest, begun before the machine was down
+	stopErr error          // of the last attempt to stop
 }
 
 var (
@@ -149,7 +157,7 @@ func (m *machine) enterDial() error {
 		return fmt.Errorf("%d connections wait for the guest: %w", maxDials, domain.ErrUnavailable)
 	}
 	m.dialing++
-	m.dials.Add(1)
+	m.calls.Add(1)
 	return nil
 }
 
@@ -157,7 +165,7 @@ func (m *machine) leaveDial() {
 	m.mu.Lock()
 	m.dialing--
 	m.mu.Unlock()
-	m.dials.Done()
+	m.calls.Done()
 }
 
 func (m *machine) isDown() bool {

@@ -3,7 +3,10 @@ package vz
 import (
 	"fmt"
 	"net"
+	"path/filepath"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"arcbox/domain"
 )
@@ -73,8 +76,13 @@ type Configuration struct {
 	Vsock, Entropy, Balloon bool
 	// Console is the host file for the serial port, the guest's /dev/hvc0; empty for none.
 	Console string
+	// Shares is the one file system with the plan's shares, nil for none.
+	Shares *SharedTree
 	// Rosetta is the tag of the share with Rosetta, empty for none.
 	Rosetta string
+	// Identifier is the machine's own, in the framework's form; empty for a new one. A
+	// saved state can only go on in a machine with the identifier that it had.
+	Identifier []byte `json:",omitempty"`
 }
 
 // Disk is a raw image as a virtio block device.
@@ -83,6 +91,19 @@ type Disk struct {
 	ReadOnly bool
 	Caching  CachingMode
 	Sync     SyncMode
+}
+
+// SharedTree is a virtio file system whose root holds a directory for each share.
+type SharedTree struct {
+	Tag         string // what the guest mounts it by
+	Directories []SharedDirectory
+}
+
+// SharedDirectory is a directory of the host in the root of a SharedTree.
+type SharedDirectory struct {
+	Name     string // in the root
+	Path     string // on the host
+	ReadOnly bool   // refused by the host, whatever the guest's mount says
 }
 
 // Network is a virtio network interface on one end of a pair of connected
@@ -119,10 +140,23 @@ func Configure(p domain.VMPlan, a Attachments, l Limits) (Configuration, error) 
 	if a.Link {
 		c.Network = &Network{MAC: net.HardwareAddr(p.MAC[:]).String(), MTU: p.MTU, SendBuffer: sendBuffer, ReceiveBuffer: receiveBuffer}
 	}
+	c.Shares = sharedTree(p.Shares)
 	if a.Rosetta {
 		c.Rosetta = rosettaTag
 	}
 	return c, nil
+}
+
+// sharedTree lays the shares out as domain.ShareTag says.
+func sharedTree(shares []domain.Share) *SharedTree {
+	if len(shares) == 0 {
+		return nil
+	}
+	t := &SharedTree{Tag: domain.ShareTag}
+	for i, s := range shares {
+		t.Directories = append(t.Directories, SharedDirectory{Name: strconv.Itoa(i), Path: s.Path, ReadOnly: s.ReadOnly})
+	}
+	return t
 }
 
 // clamp brings v within the limits that are not zero. The upper one wins.
@@ -150,6 +184,8 @@ func checkPlan(p domain.VMPlan, withLink bool) error {
 		return bad("no kernel")
 	case len(p.Disks) > maxDisks:
 		return bad("%d disks, want at most %d", len(p.Disks), maxDisks)
+	case len(p.Shares) > domain.MaxShares:
+		return bad("%d shares, want at most %d", len(p.Shares), domain.MaxShares)
 	}
 	texts := []string{p.Kernel, p.Cmdline, p.ConsoleLog}
 	for i, d := range p.Disks {
@@ -158,9 +194,18 @@ func checkPlan(p domain.VMPlan, withLink bool) error {
 		}
 		texts = append(texts, d.Path)
 	}
+	for i, s := range p.Shares {
+		if !filepath.IsAbs(s.Path) {
+			return bad("share %d is %q, want an absolute path", i, s.Path)
+		}
+		texts = append(texts, s.Path)
+	}
 	for _, s := range texts {
-		if strings.ContainsRune(s, 0) { // the library would cut it there
+		switch {
+		case strings.ContainsRune(s, 0): // the library would cut it there
 			return bad("%q has a zero byte", s)
+		case !utf8.ValidString(s): // Foundation has no string for it, and would end the program
+			return bad("%q is not UTF-8", s)
 		}
 	}
 	if withLink {

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -25,7 +26,8 @@ func goldenPlan() domain.VMPlan {
 			{Path: "/data/docker.img", Discard: true},
 			{Path: "/data/runtime.erofs", ReadOnly: true},
 		},
-		MAC: [6]byte{0x02, 0, 0x5e, 0, 0x53, 1}, MTU: 4000,
+		Shares: []domain.Share{{Path: "/Users/me"}, {Path: "/Users/me/locked", ReadOnly: true}},
+		MAC:    [6]byte{0x02, 0, 0x5e, 0, 0x53, 1}, MTU: 4000,
 		ConsoleLog: "/data/log/console.log", Accelerator: domain.AcceleratorAuto,
 	}
 }
@@ -43,7 +45,7 @@ func TestConfigureGolden(t *testing.T) {
 		"bare": {l: goldenLimits, change: func(p *domain.VMPlan) {
 			*p = domain.VMPlan{Name: "probe", CPUs: 1, Memory: 1, Kernel: "/kernel"}
 		}},
-		"too-big": {l: Limits{MaxCPUs: 2, MaxMemory: 2048}, change: func(p *domain.VMPlan) { p.Disks = nil }},
+		"too-big": {l: Limits{MaxCPUs: 2, MaxMemory: 2048}, change: func(p *domain.VMPlan) { p.Disks, p.Shares = nil, nil }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := goldenPlan()
@@ -80,6 +82,12 @@ func TestConfigureRefuses(t *testing.T) {
 		"zero byte in kernel":   func(p *domain.VMPlan) { p.Kernel += "\x00" },
 		"zero byte in cmdline":  func(p *domain.VMPlan) { p.Cmdline = "a\x00b" },
 		"zero byte in console":  func(p *domain.VMPlan) { p.ConsoleLog += "\x00" },
+		"too many shares":       func(p *domain.VMPlan) { p.Shares = slices.Repeat(p.Shares[:1], domain.MaxShares+1) },
+		"relative share":        func(p *domain.VMPlan) { p.Shares[1].Path = "me" },
+		"share without a path":  func(p *domain.VMPlan) { p.Shares[0].Path = "" },
+		"zero byte in a share":  func(p *domain.VMPlan) { p.Shares[1].Path += "\x00" },
+		"share not UTF-8":       func(p *domain.VMPlan) { p.Shares[1].Path += "\xff" },
+		"disk not UTF-8":        func(p *domain.VMPlan) { p.Disks[0].Path += "\xff" },
 		"small MTU":             func(p *domain.VMPlan) { p.MTU = minMTU - 1 },
 		"large MTU":             func(p *domain.VMPlan) { p.MTU = maxMTU + 1 },
 		"no MAC":                func(p *domain.VMPlan) { p.MAC = [6]byte{} },
@@ -110,7 +118,7 @@ func TestConfigureLeavesThePlanAlone(t *testing.T) {
 	p := goldenPlan()
 	c, err := Configure(p, Attachments{Link: true}, goldenLimits)
 	require.NoError(t, err)
-	c.Disks[0].Path = "changed"
+	c.Disks[0].Path, c.Shares.Directories[0].Path = "changed", "changed"
 	require.Empty(t, cmp.Diff(goldenPlan(), p))
 }
 

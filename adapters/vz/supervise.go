@@ -35,18 +35,19 @@ func (e ending) reason() error {
 // gone.
 func (m *machine) supervise() {
 	var e ending
-	// The framework answers a start in its own time; until then there is nothing
-	// that could be taken down or let go.
-	if e.started = m.guest.Start(); e.started == nil {
+	// The framework answers a start or a restore in its own time; until then there
+	// is nothing that could be taken down or let go.
+	if e.started = m.begin(); e.started == nil {
 		close(m.running)
 		e.failed = m.watch()
 	}
-	m.mu.Lock() // no dial begins from here on
+	m.mu.Lock() // no call begins from here on
 	close(m.down)
 	m.mu.Unlock()
-	if !waitFor(&m.dials, m.stop) {
-		m.log.Warn("the framework answers no dial of a machine that is down")
+	if !waitFor(&m.calls, m.stop) {
+		m.log.Warn("the framework does not answer a call of a machine that is down")
 	}
+	m.pause.set("")
 	m.guest.Release()
 	m.console.close()
 	if m.link != nil {
@@ -66,6 +67,7 @@ func (m *machine) watch() (failed bool) {
 	for {
 		select {
 		case st, ok := <-m.guest.States():
+			m.pause.set(standstill(st))
 			switch {
 			case !ok || st == stateError:
 				return true
@@ -103,7 +105,7 @@ func (s *stopping) begin() {
 		return
 	}
 	answer := make(chan error, 1)
-	go func() { answer <- s.m.guest.Stop() }() // wait waits for it
+	go func() { answer <- s.m.forceStop() }() // wait waits for it
 	s.answer, s.limit = answer, time.After(s.m.stop)
 }
 

@@ -130,11 +130,20 @@ func TestTheAdapterFitsTheLibrarysInside(t *testing.T) {
 	require.Equal(t, "net.Conn", found[field], "fields: %v", slices.Sorted(maps.Keys(found)))
 
 	for ours, theirs := range map[string]string{
-		"stateStopped": "VirtualMachineStateStopped",
-		"stateRunning": "VirtualMachineStateRunning",
-		"stateError":   "VirtualMachineStateError",
+		"stateStopped":   "VirtualMachineStateStopped",
+		"stateRunning":   "VirtualMachineStateRunning",
+		"statePaused":    "VirtualMachineStatePaused",
+		"stateError":     "VirtualMachineStateError",
+		"statePausing":   "VirtualMachineStatePausing",
+		"stateResuming":  "VirtualMachineStateResuming",
+		"stateSaving":    "VirtualMachineStateSaving",
+		"stateRestoring": "VirtualMachineStateRestoring",
 
 		"vzInvalidConfiguration": "ErrorInvalidVirtualMachineConfiguration",
+		"vzInvalidState":         "ErrorInvalidVirtualMachineState",
+		"vzInvalidTransition":    "ErrorInvalidVirtualMachineStateTransition",
+		"vzSave":                 "ErrorSave",
+		"vzRestore":              "ErrorRestore",
 		"vzInvalidDiskImage":     "ErrorInvalidDiskImage",
 		"vzLimitExceeded":        "ErrorVirtualMachineLimitExceeded",
 		"vzOutOfDiskSpace":       "ErrorOutOfDiskSpace",

@@ -15,6 +15,9 @@ type checker struct {
 	fset     *token.FileSet
 	sizes    types.Sizes
 	packages map[string]*types.Package
+	// returned is called for each package of the module with what its functions
+	// return, when it is set.
+	returned func([]*ast.File, *types.Info)
 }
 
 func newChecker(arch string) *checker {
@@ -51,7 +54,14 @@ func (c *checker) check(p listed, extra map[string]string) []error {
 	// Every error has been collected by then; an incomplete package still helps
 	// to check the others.
 	path, _, _ := strings.Cut(p.ImportPath, " [")
-	checked, _ := config.Check(path, c.fset, files, nil)
+	info := &types.Info{}
+	if c.returned != nil && p.ours() {
+		info.Types, info.Defs = map[ast.Expr]types.TypeAndValue{}, map[*ast.Ident]types.Object{}
+	}
+	checked, _ := config.Check(path, c.fset, files, info)
+	if c.returned != nil && p.ours() {
+		c.returned(files, info)
+	}
 	if len(extra) == 0 {
 		c.packages[p.ImportPath] = checked
 	}
