@@ -21,26 +21,28 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-type WatchStatsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+type StatsWatchRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of a machine; empty is the default one.
+	MachineId     string `protobuf:"bytes,1,opt,name=machine_id,json=machineId,proto3" json:"machine_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *WatchStatsRequest) Reset() {
-	*x = WatchStatsRequest{}
+func (x *StatsWatchRequest) Reset() {
+	*x = StatsWatchRequest{}
 	mi := &file_arcbox_v1_stats_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *WatchStatsRequest) String() string {
+func (x *StatsWatchRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*WatchStatsRequest) ProtoMessage() {}
+func (*StatsWatchRequest) ProtoMessage() {}
 
-func (x *WatchStatsRequest) ProtoReflect() protoreflect.Message {
+func (x *StatsWatchRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_arcbox_v1_stats_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -52,9 +54,16 @@ func (x *WatchStatsRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use WatchStatsRequest.ProtoReflect.Descriptor instead.
-func (*WatchStatsRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use StatsWatchRequest.ProtoReflect.Descriptor instead.
+func (*StatsWatchRequest) Descriptor() ([]byte, []int) {
 	return file_arcbox_v1_stats_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *StatsWatchRequest) GetMachineId() string {
+	if x != nil {
+		return x.MachineId
+	}
+	return ""
 }
 
 // MachineStats is one sample. Counters run since the machine's boot.
@@ -76,8 +85,10 @@ type MachineStats struct {
 	DiskWrittenBytes   uint64  `protobuf:"varint,10,opt,name=disk_written_bytes,json=diskWrittenBytes,proto3" json:"disk_written_bytes,omitempty"`
 	NetRxBytes         uint64  `protobuf:"varint,11,opt,name=net_rx_bytes,json=netRxBytes,proto3" json:"net_rx_bytes,omitempty"`
 	NetTxBytes         uint64  `protobuf:"varint,12,opt,name=net_tx_bytes,json=netTxBytes,proto3" json:"net_tx_bytes,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// Containers that run.
+	Containers    []*ContainerStats `protobuf:"bytes,13,rep,name=containers,proto3" json:"containers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MachineStats) Reset() {
@@ -194,12 +205,142 @@ func (x *MachineStats) GetNetTxBytes() uint64 {
 	return 0
 }
 
+func (x *MachineStats) GetContainers() []*ContainerStats {
+	if x != nil {
+		return x.Containers
+	}
+	return nil
+}
+
+// ContainerStats is what one container uses. Counters run since its start.
+type ContainerStats struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In full.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Empty while it is not known.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Microseconds.
+	CpuUsageUsec       uint64 `protobuf:"varint,3,opt,name=cpu_usage_usec,json=cpuUsageUsec,proto3" json:"cpu_usage_usec,omitempty"`
+	MemoryCurrentBytes uint64 `protobuf:"varint,4,opt,name=memory_current_bytes,json=memoryCurrentBytes,proto3" json:"memory_current_bytes,omitempty"`
+	// 0 is no limit.
+	MemoryLimitBytes uint64 `protobuf:"varint,5,opt,name=memory_limit_bytes,json=memoryLimitBytes,proto3" json:"memory_limit_bytes,omitempty"`
+	DiskReadBytes    uint64 `protobuf:"varint,6,opt,name=disk_read_bytes,json=diskReadBytes,proto3" json:"disk_read_bytes,omitempty"`
+	DiskWrittenBytes uint64 `protobuf:"varint,7,opt,name=disk_written_bytes,json=diskWrittenBytes,proto3" json:"disk_written_bytes,omitempty"`
+	Pids             uint32 `protobuf:"varint,8,opt,name=pids,proto3" json:"pids,omitempty"`
+	NetRxBytes       uint64 `protobuf:"varint,9,opt,name=net_rx_bytes,json=netRxBytes,proto3" json:"net_rx_bytes,omitempty"`
+	NetTxBytes       uint64 `protobuf:"varint,10,opt,name=net_tx_bytes,json=netTxBytes,proto3" json:"net_tx_bytes,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *ContainerStats) Reset() {
+	*x = ContainerStats{}
+	mi := &file_arcbox_v1_stats_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContainerStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContainerStats) ProtoMessage() {}
+
+func (x *ContainerStats) ProtoReflect() protoreflect.Message {
+	mi := &file_arcbox_v1_stats_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContainerStats.ProtoReflect.Descriptor instead.
+func (*ContainerStats) Descriptor() ([]byte, []int) {
+	return file_arcbox_v1_stats_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ContainerStats) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ContainerStats) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ContainerStats) GetCpuUsageUsec() uint64 {
+	if x != nil {
+		return x.CpuUsageUsec
+	}
+	return 0
+}
+
+func (x *ContainerStats) GetMemoryCurrentBytes() uint64 {
+	if x != nil {
+		return x.MemoryCurrentBytes
+	}
+	return 0
+}
+
+func (x *ContainerStats) GetMemoryLimitBytes() uint64 {
+	if x != nil {
+		return x.MemoryLimitBytes
+	}
+	return 0
+}
+
+func (x *ContainerStats) GetDiskReadBytes() uint64 {
+	if x != nil {
+		return x.DiskReadBytes
+	}
+	return 0
+}
+
+func (x *ContainerStats) GetDiskWrittenBytes() uint64 {
+	if x != nil {
+		return x.DiskWrittenBytes
+	}
+	return 0
+}
+
+func (x *ContainerStats) GetPids() uint32 {
+	if x != nil {
+		return x.Pids
+	}
+	return 0
+}
+
+func (x *ContainerStats) GetNetRxBytes() uint64 {
+	if x != nil {
+		return x.NetRxBytes
+	}
+	return 0
+}
+
+func (x *ContainerStats) GetNetTxBytes() uint64 {
+	if x != nil {
+		return x.NetTxBytes
+	}
+	return 0
+}
+
 var File_arcbox_v1_stats_proto protoreflect.FileDescriptor
 
 const file_arcbox_v1_stats_proto_rawDesc = "" +
 	"\n" +
-	"\x15arcbox/v1/stats.proto\x12\tarcbox.v1\"\x13\n" +
-	"\x11WatchStatsRequest\"\xed\x03\n" +
+	"\x15arcbox/v1/stats.proto\x12\tarcbox.v1\"2\n" +
+	"\x11StatsWatchRequest\x12\x1d\n" +
+	"\n" +
+	"machine_id\x18\x01 \x01(\tR\tmachineId\"\xa8\x04\n" +
 	"\fMachineStats\x12!\n" +
 	"\fmonotonic_ms\x18\x01 \x01(\x04R\vmonotonicMs\x12$\n" +
 	"\x0ecpu_busy_ticks\x18\x02 \x01(\x04R\fcpuBusyTicks\x12&\n" +
@@ -216,9 +357,26 @@ const file_arcbox_v1_stats_proto_rawDesc = "" +
 	"\fnet_rx_bytes\x18\v \x01(\x04R\n" +
 	"netRxBytes\x12 \n" +
 	"\fnet_tx_bytes\x18\f \x01(\x04R\n" +
+	"netTxBytes\x129\n" +
+	"\n" +
+	"containers\x18\r \x03(\v2\x19.arcbox.v1.ContainerStatsR\n" +
+	"containers\"\xe8\x02\n" +
+	"\x0eContainerStats\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12$\n" +
+	"\x0ecpu_usage_usec\x18\x03 \x01(\x04R\fcpuUsageUsec\x120\n" +
+	"\x14memory_current_bytes\x18\x04 \x01(\x04R\x12memoryCurrentBytes\x12,\n" +
+	"\x12memory_limit_bytes\x18\x05 \x01(\x04R\x10memoryLimitBytes\x12&\n" +
+	"\x0fdisk_read_bytes\x18\x06 \x01(\x04R\rdiskReadBytes\x12,\n" +
+	"\x12disk_written_bytes\x18\a \x01(\x04R\x10diskWrittenBytes\x12\x12\n" +
+	"\x04pids\x18\b \x01(\rR\x04pids\x12 \n" +
+	"\fnet_rx_bytes\x18\t \x01(\x04R\n" +
+	"netRxBytes\x12 \n" +
+	"\fnet_tx_bytes\x18\n" +
+	" \x01(\x04R\n" +
 	"netTxBytes2P\n" +
 	"\fStatsService\x12@\n" +
-	"\x05Watch\x12\x1c.arcbox.v1.WatchStatsRequest\x1a\x17.arcbox.v1.MachineStats0\x01B\x1fZ\x1darcbox/api/arcbox/v1;arcboxv1b\x06proto3"
+	"\x05Watch\x12\x1c.arcbox.v1.StatsWatchRequest\x1a\x17.arcbox.v1.MachineStats0\x01B\x1fZ\x1darcbox/api/arcbox/v1;arcboxv1b\x06proto3"
 
 var (
 	file_arcbox_v1_stats_proto_rawDescOnce sync.Once
@@ -232,19 +390,21 @@ func file_arcbox_v1_stats_proto_rawDescGZIP() []byte {
 	return file_arcbox_v1_stats_proto_rawDescData
 }
 
-var file_arcbox_v1_stats_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_arcbox_v1_stats_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_arcbox_v1_stats_proto_goTypes = []any{
-	(*WatchStatsRequest)(nil), // 0: arcbox.v1.WatchStatsRequest
+	(*StatsWatchRequest)(nil), // 0: arcbox.v1.StatsWatchRequest
 	(*MachineStats)(nil),      // 1: arcbox.v1.MachineStats
+	(*ContainerStats)(nil),    // 2: arcbox.v1.ContainerStats
 }
 var file_arcbox_v1_stats_proto_depIdxs = []int32{
-	0, // 0: arcbox.v1.StatsService.Watch:input_type -> arcbox.v1.WatchStatsRequest
-	1, // 1: arcbox.v1.StatsService.Watch:output_type -> arcbox.v1.MachineStats
-	1, // [1:2] is the sub-list for method output_type
-	0, // [0:1] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	2, // 0: arcbox.v1.MachineStats.containers:type_name -> arcbox.v1.ContainerStats
+	0, // 1: arcbox.v1.StatsService.Watch:input_type -> arcbox.v1.StatsWatchRequest
+	1, // 2: arcbox.v1.StatsService.Watch:output_type -> arcbox.v1.MachineStats
+	2, // [2:3] is the sub-list for method output_type
+	1, // [1:2] is the sub-list for method input_type
+	1, // [1:1] is the sub-list for extension type_name
+	1, // [1:1] is the sub-list for extension extendee
+	0, // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_arcbox_v1_stats_proto_init() }
@@ -258,7 +418,7 @@ func file_arcbox_v1_stats_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_arcbox_v1_stats_proto_rawDesc), len(file_arcbox_v1_stats_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

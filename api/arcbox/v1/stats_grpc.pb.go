@@ -29,7 +29,7 @@ const (
 // StatsService tells what the machine and its containers use. Not served yet.
 type StatsServiceClient interface {
 	// Watch sends a sample at once and then one at every interval.
-	Watch(ctx context.Context, in *WatchStatsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MachineStats], error)
+	Watch(ctx context.Context, in *StatsWatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MachineStats], error)
 }
 
 type statsServiceClient struct {
@@ -40,13 +40,13 @@ func NewStatsServiceClient(cc grpc.ClientConnInterface) StatsServiceClient {
 	return &statsServiceClient{cc}
 }
 
-func (c *statsServiceClient) Watch(ctx context.Context, in *WatchStatsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MachineStats], error) {
+func (c *statsServiceClient) Watch(ctx context.Context, in *StatsWatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MachineStats], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &StatsService_ServiceDesc.Streams[0], StatsService_Watch_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	x := &grpc.GenericClientStream[WatchStatsRequest, MachineStats]{ClientStream: stream}
+	x := &grpc.GenericClientStream[StatsWatchRequest, MachineStats]{ClientStream: stream}
 	if err := x.ClientStream.SendMsg(in); err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ type StatsService_WatchClient = grpc.ServerStreamingClient[MachineStats]
 // StatsService tells what the machine and its containers use. Not served yet.
 type StatsServiceServer interface {
 	// Watch sends a sample at once and then one at every interval.
-	Watch(*WatchStatsRequest, grpc.ServerStreamingServer[MachineStats]) error
+	Watch(*StatsWatchRequest, grpc.ServerStreamingServer[MachineStats]) error
 	mustEmbedUnimplementedStatsServiceServer()
 }
 
@@ -77,7 +77,7 @@ type StatsServiceServer interface {
 // pointer dereference when methods are called.
 type UnimplementedStatsServiceServer struct{}
 
-func (UnimplementedStatsServiceServer) Watch(*WatchStatsRequest, grpc.ServerStreamingServer[MachineStats]) error {
+func (UnimplementedStatsServiceServer) Watch(*StatsWatchRequest, grpc.ServerStreamingServer[MachineStats]) error {
 	return status.Error(codes.Unimplemented, "method Watch not implemented")
 }
 func (UnimplementedStatsServiceServer) mustEmbedUnimplementedStatsServiceServer() {}
@@ -102,11 +102,11 @@ func RegisterStatsServiceServer(s grpc.ServiceRegistrar, srv StatsServiceServer)
 }
 
 func _StatsService_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
-	m := new(WatchStatsRequest)
+	m := new(StatsWatchRequest)
 	if err := stream.RecvMsg(m); err != nil {
 		return err
 	}
-	return srv.(StatsServiceServer).Watch(m, &grpc.GenericServerStream[WatchStatsRequest, MachineStats]{ServerStream: stream})
+	return srv.(StatsServiceServer).Watch(m, &grpc.GenericServerStream[StatsWatchRequest, MachineStats]{ServerStream: stream})
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
