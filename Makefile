@@ -128,13 +128,17 @@ lint: $(GOLANGCI) $(BUF) ## Check the house rules: linters, generated code, modu
 	cd test/registry && go vet ./... && go mod tidy -diff
 	$(GOLANGCI) run --allow-parallel-runners ./...
 	cd api && $(BUF) lint
+	$(BUF) breaking api --against api/baseline.binpb
 	@scripts/check-generated.sh
 	go mod tidy -diff
 	@$(MAKE) --no-print-directory check-darwin
 
 .PHONY: generate
-generate: $(BUF) $(GENGO) $(GENGRPC) ## Generate the code of api/ and the mocks of the ports.
+generate: $(BUF) $(GENGO) $(GENGRPC) ## Generate code and reference of api/ and the mocks of the ports; refuses to break the API.
+	$(BUF) breaking api --against api/baseline.binpb
 	cd api && PATH="$(dir $(GENGO)):$(dir $(GENGRPC)):$$PATH" $(BUF) generate
+	$(BUF) build api --exclude-path api/arcbox/agent --exclude-source-info -o api/baseline.binpb
+	$(BUF) build api --exclude-path api/arcbox/agent -o - | go run ./scripts/apidoc docs/api.md
 	go generate ./application/port/
 
 .PHONY: check-darwin

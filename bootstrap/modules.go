@@ -226,43 +226,31 @@ func newSystem(lc fx.Lifecycle, c Config, vm *lifecycle.Actor, engines port.Engi
 	return s, nil
 }
 
-// closing ends the streams of the API when its server begins to close.
-type closing struct {
-	context.Context
-	begin context.CancelFunc
-}
-
 var grpcModule = fx.Module("grpc",
 	fx.Provide(
-		newClosing,
 		fx.Annotate(newSystemService, fx.ResultTags(`group:"grpc"`)),
 		fx.Annotate(newPortService, fx.ResultTags(`group:"grpc"`)),
+		fx.Annotate(newMachineService, fx.ResultTags(`group:"grpc"`)),
 		fx.Annotate(newGRPCServer, fx.ParamTags(``, ``, ``, ``, ``, `group:"grpc"`)),
 	),
 	fx.Invoke(func(*grpcapi.Server) {}),
 )
 
-func newClosing() closing {
-	ctx, cancel := context.WithCancel(context.Background())
-	return closing{ctx, cancel}
-}
-
-func newSystemService(c Config, b Build, s port.System, pruning port.Pruning, end closing) grpcapi.Service {
-	return grpcapi.NewSystemService(end, s, pruning, grpcapi.Build{Version: b.Version, Commit: b.Commit, Time: b.Time},
+func newSystemService(c Config, b Build, s port.System, pruning port.Pruning) grpcapi.Service {
+	return grpcapi.NewSystemService(s, pruning, grpcapi.Build{Version: b.Version, Commit: b.Commit, Time: b.Time},
 		grpcapi.Paths{DataDir: c.DataDir, DockerSocket: c.Docker.SocketPath, GRPCSocket: c.paths().GRPCSocket()})
 }
 
 // drainTimeout is how long open requests get when the daemon stops.
 const drainTimeout = 5 * time.Second
 
-func newGRPCServer(lc fx.Lifecycle, c Config, traces trace.TracerProvider, end closing, log *slog.Logger, services []grpcapi.Service) *grpcapi.Server {
-	s := grpcapi.NewServer(c.paths().GRPCSocket(), services, log,
+func newGRPCServer(lc fx.Lifecycle, c Config, traces trace.TracerProvider, s port.System, log *slog.Logger, services []grpcapi.Service) *grpcapi.Server {
+	server := grpcapi.NewServer(c.paths().GRPCSocket(), services, s, log,
 		grpc.StatsHandler(otelgrpc.NewServerHandler(otelgrpc.WithTracerProvider(traces))))
-	lc.Append(fx.StartStopHook(s.Start, func(ctx context.Context) error {
-		end.begin()
-		return bounded(ctx, drainTimeout, s.Close)
+	lc.Append(fx.StartStopHook(server.Start, func(ctx context.Context) error {
+		return bounded(ctx, drainTimeout, server.Close)
 	}))
-	return s
+	return server
 }
 
 func bounded(ctx context.Context, d time.Duration, f func(context.Context) error) error {

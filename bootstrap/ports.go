@@ -29,6 +29,6 @@ func newContainerNetwork(lc fx.Lifecycle, e *containers.Engines, f *containers.F
 	return network
 }
 
-func newPortService(end closing, f port.Forwards) grpcapi.Service {
-	return grpcapi.NewPortService(end, f)
+func newPortService(f port.Forwards) grpcapi.Service {
+	return grpcapi.NewPortService(f)
 }

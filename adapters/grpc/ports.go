@@ -15,12 +15,11 @@ import (
 type PortService struct {
 	arcboxv1.UnimplementedPortServiceServer
 	forwards port.Forwards
-	closing  context.Context
 }
 
-// NewPortService serves the forwards. Streams end when closing does.
-func NewPortService(closing context.Context, forwards port.Forwards) *PortService {
-	return &PortService{forwards: forwards, closing: closing}
+// NewPortService serves the forwards.
+func NewPortService(forwards port.Forwards) *PortService {
+	return &PortService{forwards: forwards}
 }
 
 // Register implements Service.
@@ -33,11 +32,9 @@ func (s *PortService) List(context.Context, *arcboxv1.ListPortsRequest) (*arcbox
 
 // Watch implements the method of that name.
 func (s *PortService) Watch(_ *arcboxv1.WatchPortsRequest, stream grpc.ServerStreamingServer[arcboxv1.PortList]) error {
-	ctx, cancel := streamContext(stream.Context(), s.closing)
-	defer cancel()
-	return ended(stream.Context(), s.closing, s.forwards.WatchForwards(ctx, func(list []domain.ForwardStatus) error {
+	return s.forwards.WatchForwards(stream.Context(), func(list []domain.ForwardStatus) error {
 		return stream.Send(portList(list))
-	}))
+	})
 }
 
 func portList(list []domain.ForwardStatus) *arcboxv1.PortList {

@@ -3,39 +3,23 @@ package grpc
 import (
 	"context"
 	"io"
-	"log/slog"
 	"net/netip"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/golang/mock/gomock"
 	"github.com/stretchr/testify/require"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	arcboxv1 "arcbox/api/arcbox/v1"
 	"arcbox/application/port/mock"
 	"arcbox/domain"
 )
 
-func servePorts(t *testing.T) (*mock.MockForwards, arcboxv1.PortServiceClient, context.CancelFunc) {
+func servePorts(t *testing.T) (*mock.MockForwards, arcboxv1.PortServiceClient, *fixture) {
 	t.Helper()
 	forwards := mock.NewMockForwards(gomock.NewController(t))
-	closing, end := context.WithCancel(context.Background())
-	path := filepath.Join(t.TempDir(), "arcbox.sock")
-	server := NewServer(path, []Service{NewPortService(closing, forwards)}, slog.New(slog.DiscardHandler))
-	require.NoError(t, server.Start(t.Context()))
-	conn, err := grpc.NewClient("unix://"+path, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		end()
-		_ = conn.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		require.NoError(t, server.Close(ctx))
-	})
-	return forwards, arcboxv1.NewPortServiceClient(conn), end
+	f := serveServices(t, NewPortService(forwards))
+	return forwards, arcboxv1.NewPortServiceClient(f.conn), f
 }
 
 func forward(state domain.ForwardState) domain.ForwardStatus {
@@ -62,7 +46,7 @@ func TestPortsAreListedWhole(t *testing.T) {
 }
 
 func TestPortsAreWatchedUntilTheDaemonStops(t *testing.T) {
-	forwards, client, end := servePorts(t)
+	forwards, client, f := servePorts(t)
 	forwards.EXPECT().WatchForwards(gomock.Any(), gomock.Any()).DoAndReturn(func(ctx context.Context, tell func([]domain.ForwardStatus) error) error {
 		for _, list := range [][]domain.ForwardStatus{nil, {forward(domain.ForwardActive)}} {
 			if err := tell(list); err != nil {
@@ -79,7 +63,7 @@ func TestPortsAreWatchedUntilTheDaemonStops(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, list.Ports, n)
 	}
-	end()
+	f.close(t)
 	_, err = stream.Recv()
 	require.ErrorIs(t, err, io.EOF)
 }

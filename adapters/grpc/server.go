@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -25,27 +27,43 @@ type Service interface {
 type Server struct {
 	path   string
 	log    *slog.Logger
+	setup  Setup
 	server *grpc.Server
 	health *health.Server
-	served chan struct{}
-	err    error
+	ending *ending
+	close  context.CancelFunc // ends ending.closing
+	run    sync.WaitGroup
+	err    error // valid after run
 }
 
-// NewServer makes a server for the socket at path. The options are for
+// maxRequest bounds a client's message, in bytes.
+const maxRequest = 4 << 20
+
+// NewServer makes a server for the socket at path: services, what a later version
+// serves, health that follows setup, and reflection. The options are for
 // instrumentation.
-func NewServer(path string, services []Service, log *slog.Logger, opts ...grpc.ServerOption) *Server {
+func NewServer(path string, services []Service, setup Setup, log *slog.Logger, opts ...grpc.ServerOption) *Server {
+	closing, cancel := context.WithCancel(context.Background())
+	end, m := &ending{closing: closing}, mapping{log}
 	opts = append([]grpc.ServerOption{
-		grpc.MaxRecvMsgSize(4 << 20),
+		grpc.MaxRecvMsgSize(maxRequest),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
-		grpc.ChainUnaryInterceptor(unaryErrors),
-		grpc.ChainStreamInterceptor(streamErrors),
+		// Clients that watch may ping to learn of a daemon that is gone; 10 s is
+		// the least that gRPC's own clients do.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 9 * time.Second, PermitWithoutStream: true}),
+		grpc.ChainUnaryInterceptor(m.unary, end.unary),
+		grpc.ChainStreamInterceptor(m.stream, end.stream),
+		grpc.UnknownServiceHandler(unknownMethod),
+		grpc.WaitForHandlers(true),
 	}, opts...)
-	s := &Server{path: path, log: log, server: grpc.NewServer(opts...), health: health.NewServer(), served: make(chan struct{})}
+	s := &Server{path: path, log: log, setup: setup, server: grpc.NewServer(opts...), health: health.NewServer(), ending: end, close: cancel}
 	for _, svc := range services {
 		svc.Register(s.server)
 	}
+	registerLater(s.server)
 	healthpb.RegisterHealthServer(s.server, s.health)
 	reflection.Register(s.server)
+	s.initHealth()
 	return s
 }
 
@@ -57,17 +75,20 @@ func (s *Server) Start(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("gRPC socket: %w", err)
 	}
-	go func() {
-		defer close(s.served)
-		s.err = s.server.Serve(l)
-	}()
+	s.serve(l)
 	return nil
 }
 
-// Close stops taking calls, ends streams, waits for the calls under way until
-// ctx ends, and removes the socket.
+func (s *Server) serve(l net.Listener) {
+	s.run.Go(func() { s.err = s.server.Serve(l) })
+	s.run.Go(func() { s.followSetup(s.ending.closing) })
+}
+
+// Close stops taking calls, ends those under way, waits for them until ctx ends,
+// then drops their connections, and removes the socket. It is called after Start.
 func (s *Server) Close(ctx context.Context) error {
 	s.health.Shutdown()
+	s.close()
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); s.server.GracefulStop() }()
 	select {
@@ -76,6 +97,7 @@ func (s *Server) Close(ctx context.Context) error {
 		s.server.Stop()
 		<-stopped
 	}
-	<-s.served
+	s.run.Wait()
+	s.ending.reads.Wait()
 	return s.err
 }

@@ -8,9 +8,7 @@ import (
 )
 
 // Prune implements the method of that name.
-func (s *SystemService) Prune(client context.Context, req *arcboxv1.PruneRequest) (*arcboxv1.PruneResponse, error) {
-	ctx, cancel := streamContext(client, s.closing)
-	defer cancel()
+func (s *SystemService) Prune(ctx context.Context, req *arcboxv1.PruneRequest) (*arcboxv1.PruneResponse, error) {
 	r, err := s.pruning.Prune(ctx, domain.PruneOptions{All: req.All, Volumes: req.Volumes})
 	if err != nil {
 		return nil, err

@@ -31,13 +31,11 @@ type SystemService struct {
 	build   Build
 	paths   Paths
 	started time.Time
-	// closing ends the streams, so that a shutdown need not wait for their clients.
-	closing context.Context
 }
 
-// NewSystemService serves the system use-case. Streams end when closing does.
-func NewSystemService(closing context.Context, system port.System, pruning port.Pruning, build Build, paths Paths) *SystemService {
-	return &SystemService{system: system, pruning: pruning, build: build, paths: paths, started: time.Now(), closing: closing}
+// NewSystemService serves the system use-case.
+func NewSystemService(system port.System, pruning port.Pruning, build Build, paths Paths) *SystemService {
+	return &SystemService{system: system, pruning: pruning, build: build, paths: paths, started: time.Now()}
 }
 
 // Register implements Service.
@@ -69,34 +67,7 @@ func (s *SystemService) GetSetupStatus(context.Context, *arcboxv1.GetSetupStatus
 
 // WatchSetupStatus implements the method of that name.
 func (s *SystemService) WatchSetupStatus(_ *arcboxv1.WatchSetupStatusRequest, stream grpc.ServerStreamingServer[arcboxv1.SetupStatus]) error {
-	ctx, cancel := streamContext(stream.Context(), s.closing)
-	defer cancel()
-	return ended(stream.Context(), s.closing, s.system.WatchSetup(ctx, func(st domain.SetupStatus) error { return stream.Send(setupStatus(st)) }))
-}
-
-// Events implements the method of that name.
-func (s *SystemService) Events(_ *arcboxv1.EventsRequest, stream grpc.ServerStreamingServer[arcboxv1.Event]) error {
-	ctx, cancel := streamContext(stream.Context(), s.closing)
-	defer cancel()
-	return ended(stream.Context(), s.closing, s.system.Watch(ctx, func(e domain.Event, missed int) error {
-		return stream.Send(&arcboxv1.Event{Time: timestamppb.New(e.Time), Kind: string(e.Kind), Machine: string(e.Machine),
-			Detail: e.Detail, Missed: uint32(missed)})
-	}))
-}
-
-// streamContext is a client's context that ends with closing, too.
-func streamContext(client, closing context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(client)
-	stop := context.AfterFunc(closing, cancel)
-	return ctx, func() { stop(); cancel() }
-}
-
-// ended tells a stream that the daemon's shutdown ended from one that failed.
-func ended(client, closing context.Context, err error) error {
-	if closing.Err() != nil && client.Err() == nil {
-		return nil
-	}
-	return err
+	return s.system.WatchSetup(stream.Context(), func(st domain.SetupStatus) error { return stream.Send(setupStatus(st)) })
 }
 
 func setupStatus(s domain.SetupStatus) *arcboxv1.SetupStatus {

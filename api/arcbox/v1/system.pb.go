@@ -1164,7 +1164,9 @@ func (x *PruneResponse) GetHostBytes() uint64 {
 }
 
 type EventsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only events whose kind and machine are these; both may be left out.
+	Filters       map[string]string `protobuf:"bytes,3,rep,name=filters,proto3" json:"filters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1197,6 +1199,13 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
 	return file_arcbox_v1_system_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *EventsRequest) GetFilters() map[string]string {
+	if x != nil {
+		return x.Filters
+	}
+	return nil
 }
 
 type Event struct {
@@ -1387,8 +1396,12 @@ const file_arcbox_v1_system_proto_rawDesc = "" +
 	"boot_files\x18\x06 \x03(\tR\tbootFiles\x12'\n" +
 	"\x0freclaimed_bytes\x18\a \x01(\x04R\x0ereclaimedBytes\x12\x1d\n" +
 	"\n" +
-	"host_bytes\x18\b \x01(\x04R\thostBytes\"\x0f\n" +
-	"\rEventsRequest\"\x95\x01\n" +
+	"host_bytes\x18\b \x01(\x04R\thostBytes\"\x8c\x01\n" +
+	"\rEventsRequest\x12?\n" +
+	"\afilters\x18\x03 \x03(\v2%.arcbox.v1.EventsRequest.FiltersEntryR\afilters\x1a:\n" +
+	"\fFiltersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x95\x01\n" +
 	"\x05Event\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x18\n" +
@@ -1432,7 +1445,7 @@ func file_arcbox_v1_system_proto_rawDescGZIP() []byte {
 }
 
 var file_arcbox_v1_system_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_arcbox_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_arcbox_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_arcbox_v1_system_proto_goTypes = []any{
 	(SetupPhase)(0),                 // 0: arcbox.v1.SetupPhase
 	(*GetVersionRequest)(nil),       // 1: arcbox.v1.GetVersionRequest
@@ -1451,36 +1464,38 @@ var file_arcbox_v1_system_proto_goTypes = []any{
 	(*PruneResponse)(nil),           // 14: arcbox.v1.PruneResponse
 	(*EventsRequest)(nil),           // 15: arcbox.v1.EventsRequest
 	(*Event)(nil),                   // 16: arcbox.v1.Event
-	(*timestamppb.Timestamp)(nil),   // 17: google.protobuf.Timestamp
+	nil,                             // 17: arcbox.v1.EventsRequest.FiltersEntry
+	(*timestamppb.Timestamp)(nil),   // 18: google.protobuf.Timestamp
 }
 var file_arcbox_v1_system_proto_depIdxs = []int32{
-	17, // 0: arcbox.v1.GetInfoResponse.started_at:type_name -> google.protobuf.Timestamp
+	18, // 0: arcbox.v1.GetInfoResponse.started_at:type_name -> google.protobuf.Timestamp
 	12, // 1: arcbox.v1.GetInfoResponse.setup:type_name -> arcbox.v1.SetupStatus
 	7,  // 2: arcbox.v1.GetInfoResponse.vms:type_name -> arcbox.v1.VmInfo
-	17, // 3: arcbox.v1.VmInfo.started_at:type_name -> google.protobuf.Timestamp
+	18, // 3: arcbox.v1.VmInfo.started_at:type_name -> google.protobuf.Timestamp
 	9,  // 4: arcbox.v1.VmInfo.services:type_name -> arcbox.v1.GuestService
 	8,  // 5: arcbox.v1.VmInfo.disk:type_name -> arcbox.v1.DiskUsage
 	0,  // 6: arcbox.v1.SetupStatus.phase:type_name -> arcbox.v1.SetupPhase
-	17, // 7: arcbox.v1.Event.time:type_name -> google.protobuf.Timestamp
-	1,  // 8: arcbox.v1.SystemService.GetVersion:input_type -> arcbox.v1.GetVersionRequest
-	3,  // 9: arcbox.v1.SystemService.Ping:input_type -> arcbox.v1.SystemPingRequest
-	5,  // 10: arcbox.v1.SystemService.GetInfo:input_type -> arcbox.v1.GetInfoRequest
-	10, // 11: arcbox.v1.SystemService.GetSetupStatus:input_type -> arcbox.v1.GetSetupStatusRequest
-	11, // 12: arcbox.v1.SystemService.WatchSetupStatus:input_type -> arcbox.v1.WatchSetupStatusRequest
-	13, // 13: arcbox.v1.SystemService.Prune:input_type -> arcbox.v1.PruneRequest
-	15, // 14: arcbox.v1.SystemService.Events:input_type -> arcbox.v1.EventsRequest
-	2,  // 15: arcbox.v1.SystemService.GetVersion:output_type -> arcbox.v1.GetVersionResponse
-	4,  // 16: arcbox.v1.SystemService.Ping:output_type -> arcbox.v1.SystemPingResponse
-	6,  // 17: arcbox.v1.SystemService.GetInfo:output_type -> arcbox.v1.GetInfoResponse
-	12, // 18: arcbox.v1.SystemService.GetSetupStatus:output_type -> arcbox.v1.SetupStatus
-	12, // 19: arcbox.v1.SystemService.WatchSetupStatus:output_type -> arcbox.v1.SetupStatus
-	14, // 20: arcbox.v1.SystemService.Prune:output_type -> arcbox.v1.PruneResponse
-	16, // 21: arcbox.v1.SystemService.Events:output_type -> arcbox.v1.Event
-	15, // [15:22] is the sub-list for method output_type
-	8,  // [8:15] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	17, // 7: arcbox.v1.EventsRequest.filters:type_name -> arcbox.v1.EventsRequest.FiltersEntry
+	18, // 8: arcbox.v1.Event.time:type_name -> google.protobuf.Timestamp
+	1,  // 9: arcbox.v1.SystemService.GetVersion:input_type -> arcbox.v1.GetVersionRequest
+	3,  // 10: arcbox.v1.SystemService.Ping:input_type -> arcbox.v1.SystemPingRequest
+	5,  // 11: arcbox.v1.SystemService.GetInfo:input_type -> arcbox.v1.GetInfoRequest
+	10, // 12: arcbox.v1.SystemService.GetSetupStatus:input_type -> arcbox.v1.GetSetupStatusRequest
+	11, // 13: arcbox.v1.SystemService.WatchSetupStatus:input_type -> arcbox.v1.WatchSetupStatusRequest
+	13, // 14: arcbox.v1.SystemService.Prune:input_type -> arcbox.v1.PruneRequest
+	15, // 15: arcbox.v1.SystemService.Events:input_type -> arcbox.v1.EventsRequest
+	2,  // 16: arcbox.v1.SystemService.GetVersion:output_type -> arcbox.v1.GetVersionResponse
+	4,  // 17: arcbox.v1.SystemService.Ping:output_type -> arcbox.v1.SystemPingResponse
+	6,  // 18: arcbox.v1.SystemService.GetInfo:output_type -> arcbox.v1.GetInfoResponse
+	12, // 19: arcbox.v1.SystemService.GetSetupStatus:output_type -> arcbox.v1.SetupStatus
+	12, // 20: arcbox.v1.SystemService.WatchSetupStatus:output_type -> arcbox.v1.SetupStatus
+	14, // 21: arcbox.v1.SystemService.Prune:output_type -> arcbox.v1.PruneResponse
+	16, // 22: arcbox.v1.SystemService.Events:output_type -> arcbox.v1.Event
+	16, // [16:23] is the sub-list for method output_type
+	9,  // [9:16] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_arcbox_v1_system_proto_init() }
@@ -1494,7 +1509,7 @@ func file_arcbox_v1_system_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_arcbox_v1_system_proto_rawDesc), len(file_arcbox_v1_system_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
