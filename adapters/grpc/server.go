@@ -3,6 +3,7 @@ package grpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -80,7 +81,12 @@ func (s *Server) Start(context.Context) error {
 }
 
 func (s *Server) serve(l net.Listener) {
-	s.run.Go(func() { s.err = s.server.Serve(l) })
+	s.run.Go(func() {
+		// A server that is stopped before it has begun says so; that is no failure.
+		if err := s.server.Serve(l); !errors.Is(err, grpc.ErrServerStopped) {
+			s.err = err
+		}
+	})
 	s.run.Go(func() { s.followSetup(s.ending.closing) })
 }
 
