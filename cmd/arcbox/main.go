@@ -24,6 +24,7 @@ func main() {
 	deps.Stdout, deps.Stderr = os.Stdout, os.Stderr
 	deps.Terminal = term.IsTerminal(int(os.Stderr.Fd()))
 	deps.Stdin, deps.Asks = os.Stdin, deps.Terminal && term.IsTerminal(int(os.Stdin.Fd()))
+	deps.Color = deps.Terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" // no-color.org
 	os.Exit(run(deps, os.Args[1:]))
 }
 
