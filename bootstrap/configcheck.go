@@ -3,9 +3,11 @@ package bootstrap
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 
 	"arcbox/domain"
 )
@@ -38,7 +40,7 @@ func (c Config) resolve() (Config, error) {
 		if *path == "" {
 			continue
 		}
-		abs, err := filepath.Abs(*path)
+		abs, err := filepath.Abs(expandHome(*path))
 		if err != nil {
 			return bad(key, *path, "")
 		}
@@ -93,4 +95,13 @@ func (c Config) resolve() (Config, error) {
 		c.Docker.SocketPath = filepath.Join(c.DataDir, "run", "docker.sock")
 	}
 	return c, nil
+}
+
+// expandHome puts the home directory in the place of a leading "~".
+func expandHome(path string) string {
+	rest, ok := strings.CutPrefix(path, "~/")
+	if home, err := os.UserHomeDir(); ok && err == nil {
+		return filepath.Join(home, rest)
+	}
+	return path
 }

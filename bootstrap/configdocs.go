@@ -44,7 +44,10 @@ func ConfigMarkdown() string {
 // sentence is a meaning as plain text of its own.
 func sentence(meaning string) string {
 	text := strings.ReplaceAll(meaning, "`", "")
-	return strings.ToUpper(text[:1]) + text[1:] + "."
+	if meaning[0] != '`' { // a value is spelt as it is
+		text = strings.ToUpper(text[:1]) + text[1:]
+	}
+	return text + "."
 }
 
 // schemaNode is the part of JSON schema (draft 2020-12) that is needed here.
@@ -188,8 +191,11 @@ func ConfigExample() []byte {
 		case ok:
 		case row.shown[0] == '[':
 			literal = row.shown
-		default:
-			literal = fmt.Sprintf("%q", strings.NewReplacer("the build's", "").Replace(row.shown))
+		case row.shown[0] == '~':
+			literal = fmt.Sprintf("%q", row.shown)
+		default: // what an empty string stands for
+			literal = `""`
+			b.WriteString("# Default: " + row.shown + ".\n")
 		}
 		b.WriteString("#" + name + " = " + literal + "\n")
 	}

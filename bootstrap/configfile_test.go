@@ -161,7 +161,7 @@ func TestADraftDoesNotReplaceWhatOthersWrote(t *testing.T) {
 	require.ErrorIs(t, err, domain.ErrInvalidState)
 	require.Equal(t, "[vm]\ncpus = 2\n", c.text(t))
 	d.Text = []byte("[vm]\ncpus = \"x\"\n")
-	require.ErrorContains(t, c.Check(d, "copy.toml"), "copy.toml:2: want a whole number, not \"x\"")
+	require.ErrorContains(t, c.Check(d, "copy.toml"), "copy.toml:2: want a whole number, 0 to 255, not \"x\"")
 }
 
 func TestPasswordsAreNotListed(t *testing.T) {

@@ -114,6 +114,14 @@ func (k configKey) want(t reflect.Type) string {
 	return typeName(t)
 }
 
+// wantTyped says it for a value of another type.
+func (k configKey) wantTyped(t reflect.Type) string {
+	if len(k.values) == 0 && k.min == 0 && k.max == 0 {
+		return typeName(t)
+	}
+	return typeName(t) + ", " + k.want(t)
+}
+
 // inBounds checks what the row alone says of a value.
 func (k configKey) inBounds(v reflect.Value) bool {
 	switch {

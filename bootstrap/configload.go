@@ -170,6 +170,7 @@ func (l *loader) merge(values map[string]any, kind string, where func(key string
 		row, _ := findConfigKey(key)
 		v, err := convert(field.Type(), value, kind != fromFile)
 		if err != nil {
+			err = fmt.Errorf("want %s, not %s", row.wantTyped(field.Type()), describe(value))
 			if row.secret {
 				err = fmt.Errorf("want %s", row.want(field.Type()))
 			}

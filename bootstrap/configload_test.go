@@ -1,6 +1,8 @@
 package bootstrap
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -12,11 +14,12 @@ import (
 func TestErrorsNameFileAndLine(t *testing.T) {
 	for text, want := range map[string]string{
 		"[vm]\ncpus = 4\nmemroy_mb = 1\n": ":3: invalid argument",
-		"[vm]\ncpus = \"4\"\n":            `:2: want a whole number, not "4"`,
-		"[vm]\n\ncpus = 4.5\n":            ":3: want a whole number, not 4.5",
+		"[vm]\ncpus = \"4\"\n":            `:2: want a whole number, 0 to 255, not "4"`,
+		"[vm]\n\ncpus = 4.5\n":            ":3: want a whole number, 0 to 255, not 4.5",
+		"[vm]\nboot = 1\n":                ":2: want a string, eager or on_demand, not 1",
 		"[vm]\nwatch = 1\n":               ":2: want true or false, not 1",
 		"[vm]\nidle_timeout = 300\n":      `:2: want a duration in quotes such as "5m", not 300`,
-		"[vm]\ndisk_gb = -1\n":            ":2: want a whole number, not -1",
+		"[vm]\ndisk_gb = -1\n":            ":2: want a whole number, 1 to 16384, not -1",
 		"[network]\ndns = \"9.9.9.9\"\n":  `:2: want a list of strings, not "9.9.9.9"`,
 		"[network]\ndns = [1]\n":          ":2: want a list of strings, not a list",
 		"[vm]\n[network]\nmtu = 5\n":      "network.mtu = 5 in ",
@@ -61,4 +64,13 @@ func TestEveryKeyIsDescribed(t *testing.T) {
 		delete(fields, k.key)
 	}
 	require.Empty(t, fields)
+}
+
+func TestPathsMayBeginWithTheHomeDirectory(t *testing.T) {
+	t.Setenv("HOME", t.TempDir())
+	c, err := LoadConfig([]string{writeConfig(t, "data_dir = \"~/.box\"\n")}, nil, nil)
+	require.NoError(t, err)
+	home, err := os.UserHomeDir()
+	require.NoError(t, err)
+	require.Equal(t, filepath.Join(home, ".box"), c.DataDir)
 }

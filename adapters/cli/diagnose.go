@@ -152,7 +152,9 @@ func (c *command) bundle(ctx context.Context, now time.Time, output string) (*di
 				d.add("log of "+component, checkWarn, err.Error())
 				continue
 			}
-			add("logs/"+component+".log", tailBytes([]byte(strings.Join(lines, "\n")), bundleLogBytes))
+			if len(lines) > 0 {
+				add("logs/"+component+".log", tailBytes([]byte(strings.Join(lines, "\n")+"\n"), bundleLogBytes))
+			}
 		}
 	}
 	if err := ctx.Err(); err != nil {
