@@ -88,9 +88,10 @@ lint: $(GOLANGCI) $(BUF) ## Check the house rules: linters, generated code, modu
 	@$(MAKE) --no-print-directory check-darwin
 
 .PHONY: generate
-generate: $(BUF) $(GENGO) $(GENGRPC) ## Generate the code of api/ and the mocks of the ports.
+generate: $(BUF) $(GENGO) $(GENGRPC) ## Generate the code of api/, the mocks of the ports, and the references in docs/.
 	cd api && PATH="$(dir $(GENGO)):$(dir $(GENGRPC)):$$PATH" $(BUF) generate
 	go generate ./application/port/
+	go run ./cmd/arcbox/docs
 
 .PHONY: check-darwin
 check-darwin: ## Type-check what is built for macOS.

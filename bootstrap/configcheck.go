@@ -46,7 +46,7 @@ func (c Config) resolve() (Config, error) {
 		}
 		*path = abs
 	}
-	fields := c.fields()
+	fields := configFields(&c)
 	for _, k := range configKeys() {
 		if v := fields[k.key]; !k.inBounds(v) {
 			return bad(k.key, v.Interface(), k.want(v.Type()))

@@ -19,7 +19,7 @@ func defaultOf(row configKey, v reflect.Value) (value any, ok bool) {
 // ConfigMarkdown is the reference of the keys as a table.
 func ConfigMarkdown() string {
 	defaults := DefaultConfig()
-	fields := defaults.fields()
+	fields := configFields(&defaults)
 	var b strings.Builder
 	b.WriteString("| key | default | allowed | meaning |\n|---|---|---|---|\n")
 	for _, row := range configKeys() {
@@ -109,7 +109,7 @@ func (n *schemaNode) table(name string) *schemaNode {
 // ConfigSchema is the JSON schema of a configuration file, for editors.
 func ConfigSchema() []byte {
 	defaults := DefaultConfig()
-	fields := defaults.fields()
+	fields := configFields(&defaults)
 	closed := false
 	root := &schemaNode{Schema: "https://json-schema.org/draft/2020-12/schema", Title: "ArcBox configuration (config.toml)", Type: "object", Additional: &closed}
 	for _, row := range configKeys() {
@@ -161,7 +161,7 @@ func keySchema(row configKey, v reflect.Value) *schemaNode {
 // default, all of it comments.
 func ConfigExample() []byte {
 	defaults := DefaultConfig()
-	fields := defaults.fields()
+	fields := configFields(&defaults)
 	var b strings.Builder
 	b.WriteString(`# Configuration of ArcBox: ~/.config/arcbox/config.toml, or /etc/arcbox/config.toml for all users.
 # Every key is shown with its default. Remove the "#" before one to change it, or

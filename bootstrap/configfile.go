@@ -30,7 +30,7 @@ func (c *configCommand) sources() configSources {
 }
 
 func (c *configCommand) Keys() []cli.ConfigKey {
-	fields := new(Config).fields()
+	fields := configFields(new(Config))
 	var out []cli.ConfigKey
 	for _, row := range configKeys() {
 		t := fields[row.key].Type()
@@ -53,7 +53,7 @@ func (c *configCommand) Values() ([]cli.ConfigValue, error) {
 }
 
 func (l loadedConfig) values(keys []cli.ConfigKey) []cli.ConfigValue {
-	fields := l.fields()
+	fields := configFields(&l.Config)
 	out := make([]cli.ConfigValue, 0, len(keys))
 	for _, k := range keys {
 		v := cli.ConfigValue{ConfigKey: k, Value: plain(fields[k.Key]), Source: fromDefault}
@@ -85,7 +85,7 @@ func (c *configCommand) Files() []cli.ConfigFile {
 func (c *configCommand) Schema() []byte { return ConfigSchema() }
 
 func (c *configCommand) Editor() string {
-	found := "vi"
+	found := ""
 	for _, name := range []string{"EDITOR", "VISUAL"} { // the last one wins
 		for _, e := range c.environ {
 			if v, ok := strings.CutPrefix(e, name+"="); ok && v != "" {
@@ -135,7 +135,7 @@ func (c *configCommand) Set(key string, values []string, system bool) (cli.Confi
 	if !ok {
 		return cli.ConfigChange{}, unknownKey(key, "the command line")
 	}
-	t := new(Config).fields()[key].Type()
+	t := configFields(new(Config))[key].Type()
 	literal, err := configLiteral(row, t, values)
 	if err != nil {
 		return cli.ConfigChange{}, err

@@ -157,8 +157,8 @@ func typeName(t reflect.Type) string {
 	return "a whole number"
 }
 
-// fields are the settable fields of a configuration by key.
-func (c *Config) fields() map[string]reflect.Value {
+// configFields are the fields of a configuration by key; they can be set.
+func configFields(c *Config) map[string]reflect.Value {
 	out := map[string]reflect.Value{}
 	var walk func(prefix string, v reflect.Value)
 	walk = func(prefix string, v reflect.Value) {

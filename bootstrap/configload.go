@@ -154,7 +154,7 @@ func (l *loader) merge(values map[string]any, kind string, where func(key string
 	if err := k.Load(confmap.Provider(values, "."), nil); err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}
-	fields := new(Config).fields()
+	fields := configFields(new(Config))
 	checked := map[string]any{}
 	keys := k.Keys()
 	slices.Sort(keys) // one of several mistakes is reported, and always the same

@@ -55,7 +55,7 @@ func TestZeroIsADurationAndAnEmptyTableNoMistake(t *testing.T) {
 // The rows describe every field of Config, and nothing else.
 func TestEveryKeyIsDescribed(t *testing.T) {
 	defaults := DefaultConfig()
-	fields := defaults.fields()
+	fields := configFields(&defaults)
 	for _, k := range configKeys() {
 		v, ok := fields[k.key]
 		require.True(t, ok, k.key)

@@ -161,6 +161,11 @@ func TestConfigEdit(t *testing.T) {
 	require.Contains(t, stderr, "EDITOR names another one")
 	require.Empty(t, copies())
 
+	w.config.editor = ""
+	code, _, stderr = w.run(t, "config", "edit")
+	require.Equal(t, ExitUsage, code)
+	require.Contains(t, stderr, "no terminal to edit on")
+
 	// A user at a terminal gets a second try.
 	deps := w.deps()
 	answers, user, err := os.Pipe() // a file, as a terminal is

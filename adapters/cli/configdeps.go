@@ -65,7 +65,7 @@ type Config interface {
 	Check(d ConfigDraft, at string) error
 	// Apply writes a draft, unless the file has changed since it was taken.
 	Apply(d ConfigDraft) (ConfigChange, error)
-	// Editor is the user's, as a shell command.
+	// Editor is the one that the user has chosen, as a shell command; "" for none.
 	Editor() string
 	// Schema is the JSON schema of a configuration file.
 	Schema() []byte

@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,9 @@ new file begins with all keys as comments.`,
 		Example: "  arcbox config edit\n  EDITOR=nano arcbox config edit",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg := c.deps.Config(c.overrides())
+			if cfg.Editor() == "" && !c.deps.Asks {
+				return usageError{domain.WithHint(errors.New("there is no terminal to edit on"), "arcbox config set changes a single key; EDITOR names a program that needs no terminal")}
+			}
 			draft, err := cfg.Draft(system)
 			if err != nil {
 				return err
@@ -63,7 +67,7 @@ func (c *command) edit(ctx context.Context, cfg Config, d ConfigDraft) (ConfigCh
 	}
 	in := bufio.NewReader(io.LimitReader(orEmpty(c.deps.Stdin), 1<<10))
 	for {
-		if err := c.runEditor(ctx, cfg.Editor(), copied); err != nil {
+		if err := c.runEditor(ctx, cmp.Or(cfg.Editor(), "vi"), copied); err != nil {
 			return keep(err)
 		}
 		if d.Text, err = os.ReadFile(copied); err != nil {

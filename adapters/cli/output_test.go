@@ -27,7 +27,7 @@ func TestEveryFormatOfOneResult(t *testing.T) {
 		require.Equal(t, want, stdout, format)
 	}
 	for format, want := range map[string]string{
-		"{{.versoin}}":      "; the fields are data_dir, docker_socket, error, grpc_socket, phase, pid, uptime_seconds, version, vms",
+		"{{.pidd}}":         "; the fields are data_dir, docker_socket, error, grpc_socket, phase, pid, uptime_seconds, version, vms",
 		"{{.vms":            "unclosed action",
 		"go-template={{x}}": `function "x" not defined`,
 		"go-template":       "want table, json, quiet or go-template=TEMPLATE",

@@ -56,11 +56,16 @@ the command line, 3 the daemon is not running, 130 interrupted.`,
 
   arcbox status --format json
   arcbox ports --format '{{range .ports}}{{.host_port}} {{.container_name}}{{"\n"}}{{end}}'`,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		Args:              noArgs,
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRunE: func(*cobra.Command, []string) error { return c.setFormat(format) },
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          noArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cmd.ValidateFlagGroups(); err != nil { // cobra would do it later, with another exit code
+				return usageError{err}
+			}
+			return c.setFormat(format)
+		},
 	}
 	root.SetOut(deps.Stdout)
 	root.SetErr(deps.Stderr)

@@ -139,6 +139,14 @@ func TestEveryHelpTextIsInAScriptAndTeaches(t *testing.T) {
 	})
 }
 
+func TestColoursCanBeTurnedOff(t *testing.T) {
+	for env, want := range map[[2]string]bool{{"", "xterm"}: true, {"1", "xterm"}: false, {"", "dumb"}: false, {"", ""}: true} {
+		require.Equal(t, want, colors(func(name string) string {
+			return map[string]string{"NO_COLOR": env[0], "TERM": env[1]}[name]
+		}), env)
+	}
+}
+
 // BenchmarkHelp measures what a user waits for before the first line.
 func BenchmarkHelp(b *testing.B) {
 	bin := filepath.Join(b.TempDir(), "arcbox")
