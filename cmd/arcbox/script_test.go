@@ -39,6 +39,7 @@ func TestScripts(t *testing.T) {
 			home := filepath.Join(e.WorkDir, "h")
 			e.Setenv("HOME", home)
 			e.Setenv("NO_COLOR", "1")
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector's second at the end of each process
 			return os.Mkdir(home, 0o700)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"daemon": fakeDaemon},
