@@ -134,12 +134,13 @@ lint: $(GOLANGCI) $(BUF) ## Check the house rules: linters, generated code, modu
 	@$(MAKE) --no-print-directory check-darwin
 
 .PHONY: generate
-generate: $(BUF) $(GENGO) $(GENGRPC) ## Generate code and reference of api/ and the mocks of the ports; refuses to break the API.
+generate: $(BUF) $(GENGO) $(GENGRPC) ## Generate the code of api/, the mocks of the ports and the references in docs/; refuses to break the API.
 	$(BUF) breaking api --against api/baseline.binpb
 	cd api && PATH="$(dir $(GENGO)):$(dir $(GENGRPC)):$$PATH" $(BUF) generate
 	$(BUF) build api --exclude-path api/arcbox/agent --exclude-source-info -o api/baseline.binpb
 	$(BUF) build api --exclude-path api/arcbox/agent -o - | go run ./scripts/apidoc docs/api.md
 	go generate ./application/port/
+	go run ./cmd/arcbox/docs
 
 .PHONY: check-darwin
 check-darwin: ## Type-check what is built for macOS.

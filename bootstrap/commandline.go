@@ -45,6 +45,16 @@ func CommandLine(b Build, environ []string) cli.Deps {
 			c, err := load(o)
 			return &dockerContext{c.dockerContext()}, err
 		},
+		Config: func(o cli.Overrides) cli.Config {
+			return &configCommand{files: ConfigFiles(), environ: environ, flags: o}
+		},
+		Host: func(o cli.Overrides) (cli.Host, error) {
+			c, err := load(o)
+			if err != nil {
+				c.DataDir = defaultDataDir() // a mistake in the configuration is told elsewhere
+			}
+			return &hostFacts{config: c}, nil
+		},
 		Network: func(o cli.Overrides) (cli.Network, error) {
 			return newHostNetwork(func(files []string) (Config, error) { return LoadConfig(files, environ, o) }), nil
 		},

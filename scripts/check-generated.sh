@@ -12,3 +12,7 @@ if ! diff -r -q -x '*.proto' api "$copy/api" || ! diff -r -q application/port/mo
     echo "generated code is stale: run make generate" >&2
     exit 1
 fi
+if ! diff -r -q docs "$copy/docs"; then
+    echo "the references of commands and configuration are stale: run go run ./cmd/arcbox/docs" >&2
+    exit 1
+fi

@@ -32,6 +32,9 @@ func (c *command) bootPrefetch() *cobra.Command {
 	var version string
 	cmd := &cobra.Command{
 		Use: "prefetch", Short: "Fetch and verify everything now", Args: noArgs,
+		Long: `Fetch everything that the virtual machine boots from, and verify it, so that the next
+start needs no network. With --format json each step is an object on one line.`,
+		Example: "  arcbox boot prefetch\n  arcbox boot prefetch --format json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o := c.overrides()
 			if version != "" {
@@ -47,16 +50,16 @@ func (c *command) bootPrefetch() *cobra.Command {
 				return err
 			}
 			err = b.Prefetch(cmd.Context(), force, c.assetProgress())
-			if c.format == formatJSON {
-				last := prefetchLine{Phase: "complete", Percent: 100}
-				if err != nil {
-					last = prefetchLine{Phase: "error", Error: err.Error()}
+			last := prefetchLine{Phase: "complete", Percent: 100}
+			if err != nil {
+				last = prefetchLine{Phase: "error", Error: err.Error()}
+			}
+			if lineErr := c.emit(last, func(w io.Writer) {
+				if err == nil {
+					fmt.Fprintln(w, "complete")
 				}
-				if lineErr := c.line(last); lineErr != nil {
-					return lineErr
-				}
-			} else if err == nil {
-				fmt.Fprintln(c.deps.Stdout, "complete")
+			}); lineErr != nil {
+				return lineErr
 			}
 			return err
 		},
@@ -66,16 +69,17 @@ func (c *command) bootPrefetch() *cobra.Command {
 	return cmd
 }
 
-// assetProgress shows progress: JSON lines, a line that is overwritten on a
-// terminal, or one line per finished file.
+// assetProgress shows progress: an item for each step for programs, a line that
+// is overwritten on a terminal, one line per finished file elsewhere, and
+// nothing when quiet.
 func (c *command) assetProgress() func(domain.AssetProgress) {
 	return func(p domain.AssetProgress) {
-		if c.format == formatJSON {
+		if c.format != formatTable {
 			l := prefetchLine{Phase: string(p.Phase), Name: p.Name, Current: p.Current, Total: p.Total, DownloadedBytes: p.Done, TotalBytes: p.TotalSize}
 			if p.TotalSize > 0 {
 				l.Percent = float64(p.Done) * 100 / float64(p.TotalSize)
 			}
-			_ = c.line(l) // a broken pipe shows at the last line
+			_ = c.emit(l, nil) // a broken pipe shows at the last line
 			return
 		}
 		finished := p.Phase == domain.AssetReady || p.Phase == domain.AssetCached
@@ -94,6 +98,7 @@ func (c *command) bootStatus() *cobra.Command {
 	var offline bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the pinned version and what is cached", Args: noArgs,
+		Example: "  arcbox boot status\n  arcbox boot status --offline",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b, err := c.deps.Boot(c.overrides())
 			if err != nil {
@@ -112,7 +117,7 @@ func (c *command) bootStatus() *cobra.Command {
 				if st.UpdateAvailable {
 					row(w, "latest", st.LatestVersion)
 				}
-			})
+			}, st.Version)
 		},
 	}
 	cmd.Flags().BoolVar(&offline, "offline", false, "do not ask the source for its newest version")
@@ -121,7 +126,7 @@ func (c *command) bootStatus() *cobra.Command {
 
 func (c *command) bootList() *cobra.Command {
 	return &cobra.Command{
-		Use: "list", Short: "List the cached versions", Args: noArgs,
+		Use: "list", Short: "List the cached versions", Args: noArgs, Example: "  arcbox boot list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b, err := c.deps.Boot(c.overrides())
 			if err != nil {
@@ -138,7 +143,7 @@ func (c *command) bootList() *cobra.Command {
 				for _, v := range versions {
 					fmt.Fprintln(w, v)
 				}
-			})
+			}, versions...)
 		},
 	}
 }
@@ -146,7 +151,8 @@ func (c *command) bootList() *cobra.Command {
 func (c *command) bootClear() *cobra.Command {
 	return &cobra.Command{
 		Use: "clear", Short: "Remove the cached files of every version", Args: noArgs,
-		Long: "Remove the cached files of every version. Containers, images and volumes are not touched.",
+		Long:    "Remove the cached files of every version. Containers, images and volumes are not touched.",
+		Example: "  arcbox boot clear",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := c.refuseWhileRunning(); err != nil {
 				return err
@@ -166,7 +172,7 @@ func (c *command) bootClear() *cobra.Command {
 				for _, p := range paths {
 					fmt.Fprintln(w, p)
 				}
-			})
+			}, paths...)
 		},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -79,6 +80,8 @@ machine boots meanwhile; --wait waits for it and shows the phases.`,
 	// What the background daemon itself is started with.
 	cmd.Flags().BoolVar(&detached, "detached", false, "")
 	_ = cmd.Flags().MarkHidden("detached") // the flag is there
+	complete(cmd, "boot", "eager", "on_demand")
+	complete(cmd, "accelerator", "auto", "kvm", "tcg")
 	cmd.MarkFlagsMutuallyExclusive("foreground", "wait", "detached")
 	return cmd
 }
@@ -90,6 +93,7 @@ func (c *command) startInBackground(ctx context.Context, d Daemon, s Settings, a
 		return err
 	}
 	if already {
+		c.warnOfSkew(ctx, s)
 		c.narrate("the daemon runs already (process %d)", pid)
 	} else {
 		c.narrate("the daemon runs (process %d)", pid)
@@ -109,7 +113,7 @@ func (c *command) startInBackground(ctx context.Context, d Daemon, s Settings, a
 	return c.print(map[string]any{"pid": pid, "docker_socket": s.DockerSocket, "grpc_socket": s.GRPCSocket}, func(w io.Writer) {
 		row(w, "docker", "unix://"+s.DockerSocket)
 		row(w, "api", "unix://"+s.GRPCSocket)
-	})
+	}, strconv.Itoa(pid))
 }
 
 func (c *command) daemonStop() *cobra.Command {
@@ -117,7 +121,10 @@ func (c *command) daemonStop() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stop",
 		Short: "Stop the daemon and its virtual machine",
-		Args:  noArgs,
+		Long: `Stop the daemon and its virtual machine. Containers get the time to end that they were
+given; --force takes it from them.`,
+		Example: "  arcbox daemon stop\n  arcbox daemon stop --force",
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d, err := c.deps.Daemon(c.overrides())
 			if err != nil {
@@ -159,10 +166,11 @@ type daemonState struct {
 
 func (c *command) daemonStatus() *cobra.Command {
 	return &cobra.Command{
-		Use:   "status",
-		Short: "Say whether the daemon runs",
-		Long:  "Say whether the daemon runs: the exit code is 0 when it does and 3 when it does not.",
-		Args:  noArgs,
+		Use:     "status",
+		Short:   "Say whether the daemon runs",
+		Long:    "Say whether the daemon runs: the exit code is 0 when it does and 3 when it does not.",
+		Example: "  arcbox daemon status\n  arcbox daemon status --format quiet",
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, pid, running, err := c.probe()
 			if err != nil {
@@ -171,8 +179,9 @@ func (c *command) daemonStatus() *cobra.Command {
 			st := daemonState{Running: running, PID: pid, State: "stopped", DockerSocket: s.DockerSocket, GRPCSocket: s.GRPCSocket, DataDir: s.DataDir}
 			if running {
 				st.fill(cmd.Context(), s)
+				c.warnOfSkew(cmd.Context(), s)
 			}
-			if err := c.print(st, st.table); err != nil {
+			if err := c.print(st, st.table, st.State); err != nil {
 				return err
 			}
 			if !running {

@@ -131,10 +131,14 @@ type Deps struct {
 	Logs     func(Overrides) (Logs, error)
 	DNS      func(Overrides) (DNS, error)
 	Network  func(Overrides) (Network, error)
+	Config   func(Overrides) Config
+	Host     func(Overrides) (Host, error)
 
 	// Stdin is asked for confirmations; nil is one that has nothing to say.
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	// Terminal says whether Stderr is a terminal, Asks whether Stdin is one too.
 	Terminal, Asks bool
+	// Color says whether Stderr shows colours: a terminal, and no NO_COLOR.
+	Color bool
 }

@@ -36,6 +36,7 @@ func (c *command) dns() *cobra.Command {
 	change := func(use, short, long, nothing string, do func(DNS, context.Context, bool) (DNSChange, error)) *cobra.Command {
 		cmd := &cobra.Command{
 			Use: use, Short: short, Long: long, Args: noArgs,
+			Example: "  sudo arcbox dns " + use + "\n  arcbox dns " + use + " --dry-run",
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				d, err := open(cmd)
 				if err != nil {
@@ -59,7 +60,7 @@ needs root (not for --dry-run). Installed again, it changes nothing.`,
 	uninstall := change("uninstall", "Take back what arcbox dns install did",
 		"Remove the files that arcbox dns install made, and no others.", "nothing is installed", DNS.Uninstall)
 	status := &cobra.Command{
-		Use: "status", Short: "Show whether the host knows the names of containers", Args: noArgs,
+		Use: "status", Short: "Show whether the host knows the names of containers", Args: noArgs, Example: "  arcbox dns status",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d, err := open(cmd)
 			if err != nil {
@@ -69,7 +70,11 @@ needs root (not for --dry-run). Installed again, it changes nothing.`,
 			if err != nil {
 				return err
 			}
-			return c.print(st, func(w io.Writer) { dnsStatus(w, st) })
+			resolves := "no"
+			if st.Resolves {
+				resolves = "yes"
+			}
+			return c.print(st, func(w io.Writer) { dnsStatus(w, st) }, resolves)
 		},
 	}
 	g := group("dns", "Know containers by their names on the host", `Know containers by their names on the host: NAME.arcbox.local and SERVICE.PROJECT.arcbox.local.

@@ -10,6 +10,8 @@ import (
 func (c *command) docker() *cobra.Command {
 	enable := &cobra.Command{
 		Use: "enable", Short: "Make arcbox the current Docker context", Args: noArgs,
+		Long:    "Make arcbox the current Docker context, and remember the one that was for arcbox docker disable.",
+		Example: "  arcbox docker enable && docker ps",
 		RunE: func(*cobra.Command, []string) error {
 			d, err := c.deps.Docker(c.overrides())
 			if err != nil {
@@ -23,7 +25,8 @@ func (c *command) docker() *cobra.Command {
 	}
 	disable := &cobra.Command{
 		Use: "disable", Short: "Give the current Docker context back", Args: noArgs,
-		Long: "Make the context current that was so before arcbox docker enable. It changes nothing when another context is current by now.",
+		Long:    "Make the context current that was so before arcbox docker enable. It changes nothing when another context is current by now.",
+		Example: "  arcbox docker disable",
 		RunE: func(*cobra.Command, []string) error {
 			d, err := c.deps.Docker(c.overrides())
 			if err != nil {
@@ -43,7 +46,7 @@ func (c *command) docker() *cobra.Command {
 		},
 	}
 	status := &cobra.Command{
-		Use: "status", Short: "Show the Docker context", Args: noArgs,
+		Use: "status", Short: "Show the Docker context", Args: noArgs, Example: "  arcbox docker status",
 		RunE: func(*cobra.Command, []string) error {
 			d, err := c.deps.Docker(c.overrides())
 			if err != nil {
@@ -61,14 +64,14 @@ func (c *command) dockerStatus(d DockerContext) error {
 	if err != nil {
 		return err
 	}
+	state := "absent"
+	switch {
+	case st.Current:
+		state = "current"
+	case st.ContextExists:
+		state = "there, not current"
+	}
 	return c.print(st, func(w io.Writer) {
-		state := "absent"
-		switch {
-		case st.Current:
-			state = "current"
-		case st.ContextExists:
-			state = "there, not current"
-		}
 		row(w, "context arcbox", state)
 		socket := st.SocketPath
 		if !st.SocketExists {
@@ -78,5 +81,5 @@ func (c *command) dockerStatus(d DockerContext) error {
 		if st.Overridden != "" {
 			row(w, "note", fmt.Sprintf("%s is set and wins over the context", st.Overridden))
 		}
-	})
+	}, state)
 }

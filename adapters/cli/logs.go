@@ -25,8 +25,10 @@ func (c *command) logs() *cobra.Command {
 	var follow bool
 	var lines int
 	cmd := &cobra.Command{
-		Use:     "logs",
-		Short:   "Show the logs of the daemon and of the guest",
+		Use:   "logs",
+		Short: "Show the logs of the daemon and of the guest",
+		Long: `Show the last lines of a log, and with --follow what is written from then on. With
+--format json each line is an object. arcbox diagnose packs all logs for a bug report.`,
 		Example: "  arcbox logs -c dockerd -n 50\n  arcbox logs -f -c kernel",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -63,16 +65,17 @@ func (c *command) logs() *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&component, "component", "c", "daemon", strings.Join(logComponents, ", "))
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what is written from now on")
+	complete(cmd, "component", logComponents...)
 	cmd.Flags().IntVarP(&lines, "lines", "n", 100, "how many of the last lines")
 	return cmd
 }
 
 func (c *command) logLine(component, line string) error {
-	if c.format == formatJSON {
-		return c.line(map[string]string{"component": component, "line": line})
+	if c.format == formatTable || c.format == formatQuiet {
+		_, err := fmt.Fprintln(c.deps.Stdout, line)
+		return err
 	}
-	_, err := fmt.Fprintln(c.deps.Stdout, line)
-	return err
+	return c.emit(map[string]string{"component": component, "line": line}, nil)
 }
 
 func size(path string) int64 {

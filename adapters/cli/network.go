@@ -60,13 +60,14 @@ that were made with --internal stay closed.`,
 	var dry bool
 	uninstall := &cobra.Command{
 		Use: "uninstall", Short: "Take the interface and its unit away (with sudo)", Args: noArgs,
+		Example: "  sudo arcbox network uninstall\n  arcbox network uninstall --dry-run",
 		RunE: func(*cobra.Command, []string) error {
 			return c.changeNetwork(dry, func(n Network) ([]string, error) { return n.Uninstall(dry) })
 		},
 	}
 	uninstall.Flags().BoolVar(&dry, "dry-run", false, "only say what would be done")
 	status := &cobra.Command{
-		Use: "status", Short: "Show whether containers can be reached by their own addresses", Args: noArgs,
+		Use: "status", Short: "Show whether containers can be reached by their own addresses", Args: noArgs, Example: "  arcbox network status",
 		RunE: func(*cobra.Command, []string) error {
 			n, err := c.deps.Network(c.overrides())
 			if err != nil {
@@ -76,7 +77,11 @@ that were made with --internal stay closed.`,
 			if err != nil {
 				return err
 			}
-			return c.print(st, func(w io.Writer) { networkTable(w, st) })
+			installed := "no"
+			if st.Installed {
+				installed = "yes"
+			}
+			return c.print(st, func(w io.Writer) { networkTable(w, st) }, installed)
 		},
 	}
 	return group("network", "Reach containers by their own addresses", `Reach containers by their own addresses from this host. Published ports need nothing of this.`,
@@ -108,7 +113,7 @@ func (c *command) changeNetwork(dry bool, change func(Network) ([]string, error)
 		for _, s := range steps {
 			fmt.Fprintln(w, s)
 		}
-	})
+	}, steps...)
 }
 
 func networkTable(w io.Writer, st NetworkStatus) {

@@ -46,6 +46,7 @@ each time on one line.`,
 				return err
 			}
 			defer done()
+			c.warnOfSkew(cmd.Context(), s)
 			if watch {
 				return c.watchPorts(cmd.Context(), client)
 			}
@@ -55,7 +56,7 @@ each time on one line.`,
 			if err != nil {
 				return err
 			}
-			return c.print(toPorts(list), func(w io.Writer) { portTable(w, list) })
+			return c.print(toPorts(list), func(w io.Writer) { portTable(w, list) }, portNames(list)...)
 		},
 	}
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on with every change")
@@ -87,14 +88,12 @@ func (c *command) watchPorts(ctx context.Context, client arcboxv1.PortServiceCli
 		if err != nil {
 			return err
 		}
-		if c.format == formatJSON {
-			err = c.line(toPorts(list))
-		} else {
+		err = c.emit(toPorts(list), func(w io.Writer) {
 			if !first {
-				fmt.Fprintln(c.deps.Stdout)
+				fmt.Fprintln(w)
 			}
-			err = c.print(nil, func(w io.Writer) { portTable(w, list) })
-		}
+			portTable(w, list)
+		}, portNames(list)...)
 		if err != nil {
 			return err
 		}
@@ -156,6 +155,15 @@ func portTable(w io.Writer, list *arcboxv1.PortList) {
 			fmt.Fprintf(w, "\n%s: %s\n", at, p.Reason)
 		}
 	}
+}
+
+// portNames are what is published where, such as 127.0.0.1:80/tcp.
+func portNames(list *arcboxv1.PortList) []string {
+	var out []string
+	for _, p := range list.GetPorts() {
+		out = append(out, hostPort(p.HostIp, p.HostPort)+"/"+p.Protocol)
+	}
+	return out
 }
 
 func hostPort(ip string, port uint32) string {

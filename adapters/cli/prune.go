@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -29,6 +30,7 @@ func (c *command) systemPrune() *cobra.Command {
 and the build cache, as docker system prune does, and the files that earlier
 versions of ArcBox booted from. Then the space is given back to the host. The
 virtual machine is started for that when it is down.`,
+		Example: "  arcbox system prune\n  arcbox system prune --all --volumes --force",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, _, running, err := c.probe()
 			if err != nil {
@@ -37,6 +39,7 @@ virtual machine is started for that when it is down.`,
 			if !running {
 				return domain.WithHint(errNotRunning, "arcbox daemon start")
 			}
+			c.warnOfSkew(cmd.Context(), s)
 			if !force {
 				if err := c.confirm(pruneWarning(all, volumes)); err != nil {
 					return err
@@ -52,7 +55,7 @@ virtual machine is started for that when it is down.`,
 			if err != nil {
 				return err
 			}
-			return c.print(toPruned(r), func(w io.Writer) { prunedTable(w, r) })
+			return c.print(toPruned(r), func(w io.Writer) { prunedTable(w, r) }, prunedNames(r)...)
 		},
 	}
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "remove every image that no container uses, and all of the build cache")
@@ -109,6 +112,10 @@ func toPruned(r *arcboxv1.PruneResponse) pruned {
 	list := func(l []string) []string { return append([]string{}, l...) }
 	return pruned{Containers: list(r.Containers), Networks: list(r.Networks), Volumes: list(r.Volumes), Images: list(r.Images),
 		BuildCache: list(r.BuildCache), BootFiles: list(r.BootFiles), ReclaimedBytes: r.ReclaimedBytes, HostBytes: r.HostBytes}
+}
+
+func prunedNames(r *arcboxv1.PruneResponse) []string {
+	return slices.Concat(r.Containers, r.Networks, r.Volumes, r.Images, r.BuildCache, r.BootFiles)
 }
 
 func prunedTable(w io.Writer, r *arcboxv1.PruneResponse) {

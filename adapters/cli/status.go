@@ -14,10 +14,11 @@ import (
 
 func (c *command) status() *cobra.Command {
 	return &cobra.Command{
-		Use:   "status",
-		Short: "Show the virtual machine, its engine and its services",
-		Long:  "Show the virtual machine, its engine and its services. The exit code is 3 when the daemon does not run.",
-		Args:  noArgs,
+		Use:     "status",
+		Short:   "Show the virtual machine, its engine and its services",
+		Long:    "Show the virtual machine, its engine and its services. The exit code is 3 when the daemon does not run.",
+		Example: "  arcbox status\n  arcbox status --format '{{range .vms}}{{.machine}} {{.state}}{{\"\\n\"}}{{end}}'",
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, _, running, err := c.probe()
 			if err != nil {
@@ -26,11 +27,16 @@ func (c *command) status() *cobra.Command {
 			if !running {
 				return domain.WithHint(errNotRunning, "arcbox daemon start")
 			}
+			c.warnOfSkew(cmd.Context(), s)
 			in, err := info(cmd.Context(), s)
 			if err != nil {
 				return err
 			}
-			return c.print(toStatus(in), func(w io.Writer) { statusTable(w, in) })
+			var states []string
+			for _, vm := range in.Vms {
+				states = append(states, vm.State)
+			}
+			return c.print(toStatus(in), func(w io.Writer) { statusTable(w, in) }, states...)
 		},
 	}
 }

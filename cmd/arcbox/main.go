@@ -24,7 +24,14 @@ func main() {
 	deps.Stdout, deps.Stderr = os.Stdout, os.Stderr
 	deps.Terminal = term.IsTerminal(int(os.Stderr.Fd()))
 	deps.Stdin, deps.Asks = os.Stdin, deps.Terminal && term.IsTerminal(int(os.Stdin.Fd()))
+	deps.Color = deps.Terminal && colors(os.Getenv)
 	os.Exit(run(deps, os.Args[1:]))
+}
+
+// colors says whether a terminal shows them: no-color.org, and terminals that
+// say that they cannot.
+func colors(getenv func(string) string) bool {
+	return getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
 }
 
 func run(deps cli.Deps, args []string) int {
