@@ -65,7 +65,11 @@ func (f *passThrough) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.A
 // entry describes a file that was looked up.
 func (f *passThrough) entry(n *node, st *unix.Statx_t, out *fuse.EntryOut) {
 	out.NodeId, out.Generation = n.id, 1
-	out.SetEntryTimeout(f.cache.Entries)
+	if n.isDir() {
+		// The file itself is asked for each time it is named, so its size is right
+		// when it is opened and a file that replaced it is seen.
+		out.SetEntryTimeout(f.cache.Directories)
+	}
 	out.SetAttrTimeout(f.cache.Attributes)
 	f.attributes(n, st, &out.Attr)
 }

@@ -38,9 +38,10 @@
 //
 // # What is seen when
 //
-// With zero times in Cache the guest asks for every name and attribute, and data
-// that it has cached is only used again when the file on the host is the same, so
-// that edits on the host are seen at once. The guest writes through: what write
+// The guest asks for a file whenever it is named, and data that it has cached is only
+// used again when the file on the host is the same, so that edits on the host are
+// seen at once; a file that is open already, or a directory on the way, may be as it
+// was for the times in Cache. The guest writes through: what write
 // returned is in the host's page cache, what fsync returned is where the host puts
 // it.
 package share

@@ -18,9 +18,10 @@ type Options struct {
 // Cache says what a guest may keep of the host's files without asking. The zero
 // value has it ask for everything but data that it has just read.
 type Cache struct {
-	// Entries is for how long a name that was found leads to the same file,
-	// Attributes for how long size, times and mode are the same.
-	Entries, Attributes time.Duration
+	// Directories is for how long a name that was found leads to the same directory;
+	// names of files are asked for each time. Attributes is for how long size, times
+	// and mode are the same after that.
+	Directories, Attributes time.Duration
 	// Missing is for how long a name that was not found stays so.
 	Missing time.Duration
 	// KeepData lets data outlive the closing of a file that is the same when it is
@@ -31,11 +32,10 @@ type Cache struct {
 	WriteBack bool
 }
 
-// DefaultCache has the guest ask again after 10 ms: a change on the host is seen
-// before anybody can look, but the many requests that one operation on a deep path
-// makes are one. Reading in small pieces and looking at many files is several
-// times as fast as with no time at all, and not much slower than with a second.
+// DefaultCache has the guest ask for a file whenever it is named: what the host
+// changed is seen by whoever looks then. Parts of the way to it, and what was
+// learned of a file, hold for 10 ms, so that one operation is not many requests.
 func DefaultCache() Cache {
 	const short = 10 * time.Millisecond
-	return Cache{Entries: short, Attributes: short, Missing: short, KeepData: true}
+	return Cache{Directories: short, Attributes: short, KeepData: true}
 }
